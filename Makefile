@@ -1,0 +1,60 @@
+# `make run` and `make test` are all that a newcomer needs; `make check` is the whole gate.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Also pins what builds the package, which `pip install -c` alone would not.
+PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip
+
+.PHONY: help install install-dev run test lint check format constraints clean
+
+help:
+	@echo "make run      watch ./inbox, with the catalogue in ./damd-state"
+	@echo "make test     run the tests"
+	@echo "make check    the tests, formatting, types and floors"
+	@echo "make install  the set-up alone, into ./.venv"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --editable '.[all]'
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install --quiet --editable '.[all,dev]'
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+run: install
+	@mkdir -p inbox
+	@$(BIN)/damd run --watch ./inbox --state ./damd-state
+
+test: install-dev
+	$(BIN)/pytest
+
+lint: install-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: test lint
+
+format: install-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Resolves everything anew, for a deliberate update of the pinned versions.
+constraints:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet --upgrade pip
+	build/lock/bin/pip install --quiet --editable '.[all,dev]' hatchling editables
+	{ echo "# Exact versions of everything damd is built, run and tested with; renewed by \`make constraints\`."; \
+	  build/lock/bin/pip freeze --exclude-editable --exclude damd; } > constraints.txt
+
+clean:
+	rm -rf $(VENV) build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

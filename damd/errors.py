@@ -1,0 +1,196 @@
+"""The tree of errors, all of damd's own.
+
+Constructors take values and build the message, which says what happened, to what, and what to do.
+
+    DamdError
+    ├── WorldError
+    │   ├── RegistrationError        a system that cannot be registered as asked
+    │   ├── NoHandlerError           a command that nobody handles
+    │   ├── NotOneResultError        CommandResult.one() on none or several
+    │   └── MissingResourceError     World.get_resource() of what was never added
+    ├── ConfigurationError           exit code 78
+    ├── CatalogueError
+    │   ├── CatalogueTooNewError     written by a newer damd
+    │   ├── NetworkMountError        SQLite where its locks do not work
+    │   └── CatalogueInUseError      another daemon runs on it
+    ├── DaemonUnreachableError       exit code 69
+    ├── DeliveryError                a subscriber did not take an event; tried again
+    └── FileError                    about one file; ends as one failure in the catalogue
+        ├── PermanentFileError       the same bytes will fail again
+        │   ├── UnsupportedTypeError
+        │   ├── NotAFileError        a socket, a FIFO, a device, a broken link
+        │   ├── BrokenFileError      the bytes are not what they claim to be
+        │   ├── LimitExceededError   more pixels, memory or time than is allowed
+        │   └── ReaderCrashedError   the decoder died of it, twice
+        └── TransientFileError       worth another attempt later
+            ├── FileChangedError     the file changed while it was read
+            └── UnreadableFileError  permission, I/O, gone: whatever the system said
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+
+class DamdError(Exception):
+    """Everything that damd raises on purpose; ``str()`` of it is fit for a person."""
+
+
+class WorldError(DamdError):
+    """The World was used in a way that cannot work."""
+
+
+class RegistrationError(WorldError):
+    """A system cannot be registered as asked."""
+
+
+class NoHandlerError(WorldError):
+    """Nobody handles this type of command."""
+
+    def __init__(self, command_type: type) -> None:
+        self.command_type = command_type
+        super().__init__(
+            f"No system handles {command_type.__qualname__}: "
+            f"register one with world.register_system(handler, command_type={command_type.__name__})"
+        )
+
+
+class NotOneResultError(WorldError):
+    """``CommandResult.one()`` found none, or several."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(f"Expected exactly one result, but the command's systems gave {count}: use .results")
+
+
+class MissingResourceError(WorldError):
+    """The World has no resource of this type."""
+
+    def __init__(self, resource_type: type) -> None:
+        self.resource_type = resource_type
+        super().__init__(
+            f"The World has no resource of type {resource_type.__qualname__}: "
+            "add one with world.add_resource(), or make the World with open_world(config)"
+        )
+
+
+class ConfigurationError(DamdError):
+    """The configuration is wrong; ``problems`` names every fault, each as ``file:line:column: key: what``."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class CatalogueError(DamdError):
+    """The catalogue cannot be used."""
+
+
+class CatalogueTooNewError(CatalogueError):
+    """The catalogue was written by a newer damd."""
+
+    def __init__(self, where: str, revision: str) -> None:
+        super().__init__(
+            f"The catalogue {where} was written by a newer damd (schema {revision}), "
+            "which this version cannot read: upgrade damd, or name another --state"
+        )
+
+
+class NetworkMountError(CatalogueError):
+    """SQLite's locks and shared memory do not work over a network."""
+
+    def __init__(self, where: str, filesystem: str) -> None:
+        super().__init__(
+            f"The catalogue {where} would lie on a network mount ({filesystem}), where SQLite loses data: "
+            "put --state on a local disk, or use PostgreSQL (catalogue: {url: postgresql+psycopg://…})"
+        )
+
+
+class CatalogueInUseError(CatalogueError):
+    """Another daemon runs on this catalogue."""
+
+    def __init__(self, state: str, holder: str) -> None:
+        super().__init__(f"Another damd ({holder}) already runs on {state}: stop it first, or name another --state")
+
+
+class DaemonUnreachableError(DamdError):
+    """No daemon answers on this state folder's socket."""
+
+    def __init__(self, state: str) -> None:
+        super().__init__(f"No damd runs on {state}: start one with `damd run`")
+
+
+class DeliveryError(DamdError):
+    """A subscriber did not take an event.
+
+    Attributes:
+        retry_after_s: What the receiver asked for, in seconds, if it did.
+        status_code: The HTTP status it answered with, if it answered.
+    """
+
+    def __init__(self, reason: str, *, status_code: int | None = None, retry_after_s: float | None = None) -> None:
+        self.status_code = status_code
+        self.retry_after_s = retry_after_s
+        super().__init__(reason)
+
+
+class FileError(DamdError):
+    """Something is wrong with one file; ``str()`` of it is the reason that the catalogue keeps."""
+
+    permanent: bool = True
+
+
+class PermanentFileError(FileError):
+    """The same bytes will fail again, so they are not read again."""
+
+
+class UnsupportedTypeError(PermanentFileError):
+    """No family reads this type; the words are the guide's."""
+
+    def __init__(self, mime_type: str | None = None) -> None:
+        self.mime_type = mime_type
+        super().__init__(f"Unsupported file type: {mime_type}" if mime_type else "Unsupported file type")
+
+
+class NotAFileError(PermanentFileError):
+    """Not a regular file: a socket, a FIFO, a device, a directory or a broken link."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"Not a regular file: {what}")
+
+
+class BrokenFileError(PermanentFileError):
+    """The bytes are not what they claim to be: truncated, damaged, empty."""
+
+
+class LimitExceededError(PermanentFileError):
+    """Reading it would take more pixels, memory or time than the configuration allows."""
+
+
+class ReaderCrashedError(PermanentFileError):
+    """The worker process died while reading it, and died again when it was tried alone."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__(f"The reader crashed on it ({how})")
+
+
+class TransientFileError(FileError):
+    """Worth another attempt later."""
+
+    permanent = False
+
+
+class FileChangedError(TransientFileError):
+    """The file changed while it was read."""
+
+    def __init__(self) -> None:
+        super().__init__("The file changes while it is read: it is tried again when it has come to rest")
+
+
+class UnreadableFileError(TransientFileError):
+    """The system would not let damd read it."""
+
+    def __init__(self, error: OSError) -> None:
+        self.errno = error.errno
+        super().__init__(f"Cannot be read: {os.strerror(error.errno) if error.errno else error}")
