@@ -12,7 +12,9 @@ Constructors take values and build the message, which says what happened, to wha
     ├── CatalogueError
     │   ├── CatalogueTooNewError     written by a newer damd
     │   ├── NetworkMountError        SQLite where its locks do not work
+    │   ├── CatalogueUnavailableError  the database does not take it now: disk full, locked, gone
     │   └── CatalogueInUseError      another daemon runs on it
+    ├── WatchError                   a root that cannot be watched
     ├── DaemonUnreachableError       exit code 69
     ├── DeliveryError                a subscriber did not take an event; tried again
     └── FileError                    about one file; ends as one failure in the catalogue
@@ -24,11 +26,13 @@ Constructors take values and build the message, which says what happened, to wha
         │   └── ReaderCrashedError   the decoder died of it, twice
         └── TransientFileError       worth another attempt later
             ├── FileChangedError     the file changed while it was read
+            ├── ReaderUnavailableError  no package to read it with, or no process to read it in
             └── UnreadableFileError  permission, I/O, gone: whatever the system said
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 
@@ -107,11 +111,38 @@ class NetworkMountError(CatalogueError):
         )
 
 
+class CatalogueUnavailableError(CatalogueError):
+    """The database does not answer, or does not take what is written."""
+
+    def __init__(self, cause: object) -> None:
+        super().__init__(f"The catalogue cannot be used now: {cause}")
+
+
 class CatalogueInUseError(CatalogueError):
     """Another daemon runs on this catalogue."""
 
     def __init__(self, state: str, holder: str) -> None:
         super().__init__(f"Another damd ({holder}) already runs on {state}: stop it first, or name another --state")
+
+
+class WatchError(DamdError):
+    """A root cannot be watched: it is not there, may not be read, or inotify's limits are reached.
+
+    Attributes:
+        errno: What the system said.
+    """
+
+    def __init__(self, root: str, error: OSError) -> None:
+        self.errno = error.errno
+        advice = "check that it is a folder which damd may read"
+        if error.errno == errno.ENOSPC:
+            advice = "raise the sysctl fs.inotify.max_user_watches, or set `backend: polling` for it"
+        elif error.errno == errno.EMFILE:
+            advice = (
+                "raise the sysctl fs.inotify.max_user_instances and the limit of open files, or use `backend: polling`"
+            )
+        reason = error.strerror or str(error)
+        super().__init__(f"The root {root} cannot be watched ({reason}): {advice}")
 
 
 class DaemonUnreachableError(DamdError):
@@ -186,6 +217,13 @@ class FileChangedError(TransientFileError):
 
     def __init__(self) -> None:
         super().__init__("The file changes while it is read: it is tried again when it has come to rest")
+
+
+class ReaderUnavailableError(TransientFileError):
+    """What would read it cannot be loaded or started, which says nothing about the file."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Its reader cannot be used: {why}")
 
 
 class UnreadableFileError(TransientFileError):
