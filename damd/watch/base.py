@@ -1,0 +1,118 @@
+"""What every source of sightings keeps to: `Sighting`, `Watcher`, and the settings of a root."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal, Protocol, Self
+
+from pydantic import AfterValidator
+
+from damd.errors import WatchError
+from damd.settings import AbsolutePath, Duration, Settings
+from damd.watch.ignore import IgnoreRules
+
+_NAME = re.compile(r"(?!\.+$)[\w.-]{1,64}")
+
+
+def _valid_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError("a root's name is 1 to 64 letters, digits, '-', '_' or '.', and not dots alone")
+    return value
+
+
+def _valid_patterns(value: tuple[str, ...]) -> tuple[str, ...]:
+    IgnoreRules(value)
+    return value
+
+
+def _at_least_a_second(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=1):
+        raise ValueError("a root cannot be scanned more often than every 1s")
+    return value
+
+
+class RootSettings(Settings):
+    """One entry of the configuration's ``watch:`` list.
+
+    Attributes:
+        path: The folder; where it is a symbolic link, what it leads to is watched under the link's name.
+        name: What catalogue, logs and metrics call it; None: whoever assembles the roots names it after its folder.
+        recursive: Whether the folders below it belong to it.
+        ignore: Patterns in gitignore syntax, on top of the defaults; see `damd.watch.ignore`.
+        settle: How long a file must be quiet before it is read.
+        rescan: How often the whole root is compared with the catalogue, whatever the events said; at least 1s.
+        backend: ``auto`` is polling on a network mount, where inotify sees only this host's changes, else native.
+        unsupported: What becomes of a type that no family reads: a failure, or an asset without a family.
+        announce: Whether what the first scan of a new root finds is announced too.
+    """
+
+    path: AbsolutePath
+    name: Annotated[str, AfterValidator(_valid_name)] | None = None
+    recursive: bool = True
+    ignore: Annotated[tuple[str, ...], AfterValidator(_valid_patterns)] = ()
+    settle: Duration = timedelta(milliseconds=500)
+    rescan: Annotated[Duration, AfterValidator(_at_least_a_second)] = timedelta(minutes=15)
+    backend: Literal["auto", "native", "polling"] = "auto"
+    unsupported: Literal["fail", "catalogue"] = "fail"
+    announce: Literal["all", "new"] = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A path that may have changed: a hint, never a fact; it may be gone, or ignored.
+
+    Attributes:
+        path: Absolute, below the root as the root is spelt, in the system's bytes (``os.fsencode``).
+        is_directory_mark: "Reconcile this folder and everything below it", as far as the root is recursive.
+        closed: A writer has just closed it, or it was renamed into place; shortens the wait.
+    """
+
+    path: bytes
+    is_directory_mark: bool = False
+    closed: bool = False
+
+
+class Watcher(Protocol):
+    """Watches one root while it is entered; made from the root's settings, for one consumer.
+
+    Entering returns when every watch is armed, so that a scan that begins afterwards, together with the
+    sightings, misses nothing. What waits to be taken is bounded, however much happens: single files collapse
+    into marks on their folders, and those into a mark on the root.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Arm the watches.
+
+        Raises:
+            WatchError: The root is not there, may not be read, or the system's limits are reached.
+        """
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def next_batch(self) -> list[Sighting]:
+        """Wait until there is something, and take all of it, each path once; cancelled, it takes nothing.
+
+        Raises:
+            anyio.ClosedResourceError: The watcher has been left.
+        """
+        ...
+
+
+def require_folder(root: Path) -> None:
+    """Make sure that a root is a folder whose entries can be listed; blocks.
+
+    Raises:
+        WatchError: It is not.
+    """
+    try:
+        os.scandir(root).close()
+    except OSError as error:
+        raise WatchError(str(root), error) from error
