@@ -1,0 +1,95 @@
+"""Every event that damd publishes.
+
+An event is a fact in the past tense. ``event_type`` is what the outside calls it; ``data()`` is what the
+outside is told, in plain JSON values, under a version that changes when the meaning of a field does.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self
+
+from damd.world import BaseEvent
+
+
+def _new_event_id() -> str:
+    return f"evt_{uuid.uuid4().hex}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(BaseEvent):
+    """What all of damd's events have.
+
+    Attributes:
+        event_id: Never changes, whatever happens to the deliveries: the receiver's idempotency key.
+        occurred_at: When it happened, with its time zone.
+    """
+
+    event_type: ClassVar[str]
+    version: ClassVar[int] = 1
+
+    event_id: str = field(default_factory=_new_event_id)
+    occurred_at: datetime = field(default_factory=_now)
+
+    def data(self) -> dict[str, Any]:
+        """The event's own fields as plain JSON values, with the version of their meaning."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in _ENVELOPE}
+        return {"version": self.version, **own}
+
+    @classmethod
+    def from_data(cls, data: dict[str, Any], *, event_id: str, occurred_at: datetime) -> Self:
+        """The event that `data` was made from; fields that this version does not know are left out."""
+        known = {f.name for f in dataclasses.fields(cls)} - _ENVELOPE
+        own = {name: value for name, value in data.items() if name in known}
+        return cls(event_id=event_id, occurred_at=occurred_at, **own)
+
+
+_ENVELOPE = frozenset({"event_id", "occurred_at"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileImportedEvent(Event):
+    """A file's content became a new asset.
+
+    Attributes:
+        path: Readable; where its bytes are no valid text, ``path_base64`` holds them.
+        root: The root's name, or None outside every root.
+        duration_s: From the first look at the file to the commit.
+    """
+
+    event_type: ClassVar[str] = "file.imported"
+
+    asset_id: int
+    path: str
+    path_base64: str | None = None
+    root: str | None
+    sha256: str
+    size_bytes: int
+    mime_type: str | None
+    family: str | None
+    duration_s: float
+
+
+EVENTS: dict[str, type[Event]] = {event.event_type: event for event in (FileImportedEvent,)}
+"""Every event by its public name; a further event is one class above and one word here."""
+
+
+def readable_path(path: bytes) -> tuple[str, str | None]:
+    """A path for JSON and people: the text, and base64 of the bytes where the text lost something."""
+    text = path.decode("utf-8", "replace")
+    lost = text.encode("utf-8") != path
+    return text, base64.b64encode(path).decode("ascii") if lost else None
+
+
+def readable(path: bytes | str | os.PathLike[str]) -> str:
+    """A path for people, whatever bytes are in it."""
+    return readable_path(os.fsencode(path))[0]

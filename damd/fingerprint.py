@@ -1,0 +1,112 @@
+"""Signature and content hash of one path.
+
+SHA-256, because every tool on the user's machine can check it, and with the processor's own
+instructions nothing is faster.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import anyio.to_thread
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+
+from damd.errors import NotAFileError, UnreadableFileError
+
+_HASHING_THREADS = 4
+_hashing: RunVar[CapacityLimiter] = RunVar("damd hashing threads")
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+class Signature(NamedTuple):
+    """Size, mtime, ctime and inode of a file at one moment; never the device number, which a reboot may change.
+
+    Each is wrapped into 64 signed bits, the most that databases hold: compared, never computed with.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Signature:
+        """The signature in what ``os.stat`` returned."""
+        return cls(*map(_signed, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
+
+
+def _signed(number: int) -> int:
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def regular_file_status(path: Path) -> os.stat_result:
+    """The status of a regular file; blocking. Symbolic links are not followed.
+
+    Raises:
+        NotAFileError: It is something else.
+        UnreadableFileError: The system does not say, for whatever reason; it may be gone.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise UnreadableFileError(error) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise NotAFileError(_KINDS.get(stat.S_IFMT(status.st_mode), "nothing that damd knows"))
+    return status
+
+
+def take_signature(path: Path) -> Signature:
+    """The signature of a regular file now; blocking.
+
+    Raises:
+        NotAFileError: It is something else.
+        UnreadableFileError: The system does not say, for whatever reason; it may be gone.
+    """
+    return Signature.of(regular_file_status(path))
+
+
+async def calculate_hash(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits.
+
+    Raises:
+        NotAFileError: It is a FIFO, a socket, a link or anything else but a file.
+        UnreadableFileError: It cannot be opened or read.
+    """
+    try:
+        limiter = _hashing.get()
+    except LookupError:
+        limiter = CapacityLimiter(_HASHING_THREADS)
+        _hashing.set(limiter)
+    return await anyio.to_thread.run_sync(_hash_file, path, limiter=limiter)
+
+
+def _hash_file(path: str | os.PathLike[str]) -> str:
+    try:
+        # Without O_NONBLOCK a FIFO that took the file's place would hold the thread until somebody writes.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise NotAFileError("a symbolic link or a socket") from error
+        raise UnreadableFileError(error) from error
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+            if kind != stat.S_IFREG:
+                raise NotAFileError(_KINDS.get(kind, "nothing that damd knows"))
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UnreadableFileError(error) from error
