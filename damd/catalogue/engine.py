@@ -1,0 +1,106 @@
+"""Engines: how each database is opened, and what is asked of it before it is trusted.
+
+SQLite in WAL with ``synchronous=FULL``: promises 3 and 4 hold through a power cut. The driver's own
+transaction handling is off, since with it a savepoint's release commits; see `_begin`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Annotated, Any
+
+import sqlalchemy
+from pydantic import AfterValidator
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import make_url
+
+from damd import mounts
+from damd.errors import CatalogueError, NetworkMountError
+from damd.settings import Settings
+
+WRITES = "damd_writes"
+"""The execution option of the connection that writes."""
+
+SQLITE_FILE = "catalogue.sqlite3"
+"""The catalogue's file in the state folder."""
+
+_BUSY_TIMEOUT_S = 30
+
+
+def _database_url(url: str) -> str:
+    if not (url == "sqlite" or url.startswith(("sqlite:///", "postgresql+psycopg://"))):
+        raise ValueError("expected sqlite, sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
+    return url
+
+
+class CatalogueSettings(Settings):
+    """The section ``catalogue:``."""
+
+    url: Annotated[str, AfterValidator(_database_url)] = "sqlite"
+    """``sqlite`` is ``catalogue.sqlite3`` in the state folder."""
+
+
+def catalogue_exists(settings: CatalogueSettings, state: Path) -> bool:
+    """Whether there may be a catalogue; of a server that is assumed. Blocking."""
+    url = make_url(settings.url) if settings.url != "sqlite" else None
+    if url is not None and url.get_backend_name() != "sqlite":
+        return True
+    return (Path(url.database) if url is not None and url.database else state / SQLITE_FILE).exists()
+
+
+def make_engine(settings: CatalogueSettings, state: Path) -> Engine:
+    """An engine for the configured database; blocking, creates the state folder where it is missing.
+
+    Raises:
+        NetworkMountError: SQLite on a network mount.
+        CatalogueError: The folder cannot be made, or the driver is not installed.
+    """
+    url = make_url(settings.url) if settings.url != "sqlite" else sqlalchemy.URL.create("sqlite")
+    if url.get_backend_name() == "sqlite":
+        return _sqlite_engine(Path(url.database) if url.database else state / SQLITE_FILE)
+    try:
+        return sqlalchemy.create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise CatalogueError(
+            f"The catalogue {url.render_as_string()} needs the package {error.name}: install damd[postgresql]"
+        ) from error
+
+
+def _sqlite_engine(file: Path) -> Engine:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogueError(f"The folder {file.parent} cannot be made: {error.strerror}") from error
+    if mounts.is_network_mount(file.parent):
+        raise NetworkMountError(str(file), mounts.filesystem_type(file.parent))
+    # The writer thread differs from one commit to the next, but is only one at any time.
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.URL.create("sqlite", database=str(file)),
+        connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S},
+    )
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.isolation_level = None
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A transaction that reads first and writes later cannot wait for another writer; it fails at once.
+    writes = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def is_alive(connection: Connection) -> bool:
+    """Whether the connection's transaction still stands.
+
+    SQLite gives up a whole transaction on a full disk or an interrupt, and what follows, COMMIT too,
+    seems to succeed outside of it.
+    """
+    driver = connection.connection.driver_connection
+    return not isinstance(driver, sqlite3.Connection) or driver.in_transaction

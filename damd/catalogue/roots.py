@@ -1,0 +1,117 @@
+"""Roots by name: how an absolute path and a location's key become one another.
+
+A location is known by its root's name and the path below it, so that a drive that is mounted elsewhere
+keeps its catalogue. The catalogue remembers every root it was ever told of, and so a question, or an
+ingest beside the daemon, needs no configuration to find a path's key.
+"""
+
+# ruff: noqa: PTH118 - pathlib has no paths of bytes
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy
+from sqlalchemy import delete, insert, update
+from sqlmodel import Session, col, select
+
+from damd.catalogue.tables import Failure, Location, Root, now
+
+
+class Place(NamedTuple):
+    """The key of a location or a failure: the root's name (empty outside every root), and the path below it."""
+
+    root: str
+    path: bytes
+
+
+class Roots:
+    """The roots of this catalogue; a resource of the World."""
+
+    def __init__(self, roots: Iterable[Root]) -> None:
+        self._paths = {root.name: root.path for root in roots}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every root's name."""
+        return tuple(self._paths)
+
+    def folder(self, name: str) -> bytes:
+        """The absolute path of a root's folder."""
+        return self._paths[name]
+
+    def place(self, path: str | bytes | os.PathLike[str]) -> Place:
+        """The key of an absolute or relative path; blocking.
+
+        Links among the path's folders are resolved, so that one file has one key; the last part is not.
+        """
+        raw = os.fsencode(path)
+        folder, name = os.path.split(raw)
+        if name in {b"", b".", b".."}:
+            return self.place_of(os.path.realpath(raw))
+        return self.place_of(os.path.join(os.path.realpath(folder or b"."), name))
+
+    def place_of(self, absolute: bytes) -> Place:
+        """The key of a path that is known to be absolute, with no link among its folders."""
+        # A root within another is a former one: its own key is the more precise.
+        root = max(
+            (name for name in self._paths if _is_below(absolute, self._paths[name])), key=self._length, default=""
+        )
+        return Place(root, absolute[self._length(root) + 1 :]) if root else Place("", absolute)
+
+    def _length(self, root: str) -> int:
+        return len(self._paths[root].rstrip(b"/"))
+
+    def path_of(self, place: Place) -> bytes:
+        """The absolute path of a location's key."""
+        if not place.root or place.root not in self._paths:
+            return place.path
+        return os.path.join(self._paths[place.root], place.path)
+
+
+def _is_below(path: bytes, folder: bytes) -> bool:
+    return path.startswith(folder.rstrip(b"/") + b"/")
+
+
+def claim(session: Session, wanted: Iterable[Place]) -> list[Root]:
+    """Record the configured roots, each a name and the real path of its folder; returns all that are known.
+
+    What the catalogue knows below a new root by another key, since it was ingested outside every root or
+    under a root that is no longer configured, gets its key from this one.
+    """
+    known = {root.name: root.path for root in session.exec(select(Root))}
+    for name, path in wanted:
+        if known.get(name) == path:
+            continue
+        others = {"": b"/"} | {other: folder for other, folder in known.items() if other != name}
+        for other, folder in others.items():
+            if _is_below(path, folder) or _is_below(folder, path) or path == folder:
+                _move_keys(session, other, folder, Place(name, path))
+            if other and (folder == path or _is_below(folder, path)):
+                session.execute(delete(Root).where(col(Root.name) == other))
+                del known[other]
+        if name in known:
+            session.execute(update(Root).where(col(Root.name) == name).values(path=path))
+        else:
+            session.execute(insert(Root).values(name=name, path=path, claimed_at=now()))
+        known[name] = path
+    return list(session.exec(select(Root)))
+
+
+def _move_keys(session: Session, other: str, folder: bytes, root: Place) -> None:
+    table: type[Location | Failure]
+    for table in (Location, Failure):
+        taken = set(session.scalars(sqlalchemy.select(col(table.path)).where(col(table.root) == root.root)))
+        rows = session.execute(sqlalchemy.select(col(table.id), col(table.path)).where(col(table.root) == other))
+        for row_id, path in rows.all():
+            absolute = os.path.join(folder, path)
+            if not _is_below(absolute, root.path):
+                continue
+            below = absolute[len(root.path.rstrip(b"/")) + 1 :]
+            this = col(table.id) == row_id
+            if below in taken:
+                session.execute(delete(table).where(this))
+            else:
+                session.execute(update(table).where(this).values(root=root.root, path=below))

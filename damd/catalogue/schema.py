@@ -1,0 +1,66 @@
+"""The schema's version: brings a catalogue up to date when it is opened.
+
+The whole upgrade is one transaction that nobody else can enter, so two processes that start together, or
+a crash in the middle, leave either the old schema or the new one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, MetaData
+from sqlalchemy.exc import DBAPIError
+
+from damd.catalogue.engine import WRITES
+from damd.errors import CatalogueError, CatalogueTooNewError
+
+_LOCK = 0x64616D64
+"""PostgreSQL's advisory locks are numbers; this one spells damd."""
+
+
+def upgrade(engine: Engine, metadata: MetaData) -> None:
+    """Bring the catalogue to this version's schema, and create the tables of plugins; blocking.
+
+    Args:
+        engine: Of `damd.catalogue.engine.make_engine`.
+        metadata: All tables: those that no migration makes belong to plugins, and are created where they
+            are missing.
+
+    Raises:
+        CatalogueTooNewError: It was written by a newer damd.
+        CatalogueError: It cannot be opened, or is no catalogue.
+    """
+    try:
+        with engine.connect() as connection:
+            writer = connection.execution_options(**{WRITES: True})
+            with writer.begin():
+                _upgrade(writer, metadata)
+    except DBAPIError as error:
+        where = engine.url.render_as_string()
+        raise CatalogueError(f"The catalogue {where} cannot be opened: {error.orig}") from error
+
+
+def _upgrade(connection: Connection, metadata: MetaData) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(_LOCK)))
+    config = alembic_config(connection, metadata)
+    scripts = ScriptDirectory.from_config(config)
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current != scripts.get_current_head():
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise CatalogueTooNewError(connection.engine.url.render_as_string(), current)
+        command.upgrade(config, "head")
+    metadata.create_all(connection)
+
+
+def alembic_config(connection: Connection, metadata: MetaData) -> Config:
+    """Alembic's configuration for this connection, without any file of it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes.update(connection=connection, metadata=metadata)
+    return config

@@ -1,0 +1,235 @@
+"""Entity, Component, and the components that several rooms share.
+
+An entity is a number; all that is known of it are its components. Where an entity has at most one
+component of a kind, the entity's number is that table's key. Events and deliveries are rows too, but
+belong to no room above, so they stand here with the rest.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlmodel import Field, SQLModel
+
+# Named constraints, so that a migration can name what it changes.
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment with its time zone, also where the database knows none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - its interface
+        """To UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - its interface
+        """From UTC."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """The present moment, in UTC."""
+    return datetime.now(UTC)
+
+
+class Table(SQLModel):
+    """The base of every table of damd's; their metadata is ``Table.metadata``."""
+
+    metadata: ClassVar[MetaData] = MetaData(naming_convention=NAMING)
+
+
+class Entity(Table, table=True):
+    """Something that components are attached to; an asset, once it has a `ContentHash`."""
+
+    __tablename__ = "entity"
+
+    id: int | None = Field(default=None, primary_key=True)
+    created_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Component(Table):
+    """One row of one table, attached to one entity: a single aspect of it.
+
+    Subclass it with ``table=True``; a subclass of which an entity may have several overrides
+    ``entity_id`` with an index and has a key of its own. ``entity_id`` may be left out where a row is made
+    for an asset that is yet to be recorded.
+    """
+
+    entity_id: int = Field(default=None, primary_key=True, foreign_key="entity.id", ondelete="CASCADE")
+
+
+class ContentHash(Component, table=True):
+    """What makes an entity an asset. Unique in the database: one content, one asset."""
+
+    __tablename__ = "content_hash"
+
+    sha256: str = Field(max_length=64, unique=True)
+
+
+class FileProperties(Component, table=True):
+    """What is true of the content whatever its type; `first_name` is the name it first came under."""
+
+    __tablename__ = "file_properties"
+
+    size_bytes: int = Field(sa_type=BigInteger)
+    mime_type: str | None = Field(default=None, max_length=255)
+    family: str | None = Field(default=None, max_length=64, index=True)
+    first_name: str = Field(sa_type=Text)
+
+
+class Location(Component, table=True):
+    """One place where an asset's bytes lie.
+
+    `path` is below the root's folder, or absolute where `root` is empty, outside every root. The four
+    fields of `Signature` are the file's at the moment before it was hashed; `device` is kept for people
+    and decides nothing.
+    """
+
+    __tablename__ = "location"
+    __table_args__ = (UniqueConstraint("root", "path"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    entity_id: int = Field(foreign_key="entity.id", ondelete="CASCADE", index=True)
+    root: str = Field(max_length=64)
+    path: bytes = Field(sa_type=LargeBinary)
+    size_bytes: int = Field(sa_type=BigInteger)
+    mtime_ns: int = Field(sa_type=BigInteger)
+    ctime_ns: int = Field(sa_type=BigInteger)
+    inode: int = Field(sa_type=BigInteger)
+    device: int = Field(sa_type=BigInteger)
+    first_seen_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    missing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class Capture(Component, table=True):
+    """How and where a picture, or a film, was taken, as the file says it.
+
+    `taken_at` is ISO 8601 in the camera's own time, with its offset where the file says one. `exposure_s`
+    is in seconds, `focal_length_mm` in millimetres, `altitude_m` in metres, positions in degrees.
+    """
+
+    __tablename__ = "capture"
+
+    taken_at: str | None = Field(default=None, max_length=32, index=True)
+    make: str | None = Field(default=None, max_length=255)
+    model: str | None = Field(default=None, max_length=255)
+    lens: str | None = Field(default=None, max_length=255)
+    exposure_s: float | None = None
+    aperture: float | None = None
+    iso: int | None = Field(default=None, sa_type=BigInteger)
+    focal_length_mm: float | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    altitude_m: float | None = None
+
+
+class PerceptualHash(Component, table=True):
+    """64 bits that look alike where pictures do, as 16 hexadecimal digits (imagehash's ``phash``)."""
+
+    __tablename__ = "perceptual_hash"
+
+    phash: str = Field(max_length=16)
+
+
+class Preview(Component, table=True):
+    """One preview; `path` is below the folder of previews, `size` the longest edge that was asked for, in pixels."""
+
+    __tablename__ = "preview"
+    __table_args__ = (UniqueConstraint("entity_id", "size"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    entity_id: int = Field(default=None, nullable=False, foreign_key="entity.id", ondelete="CASCADE")
+    size: int
+    path: str = Field(max_length=255)
+    width: int
+    height: int
+
+
+class Root(Table, table=True):
+    """A watched folder by its name, so that a location's path is known without the configuration.
+
+    `claimed_at` is when the catalogue was first told of it.
+    """
+
+    __tablename__ = "root"
+
+    name: str = Field(primary_key=True, max_length=64)
+    path: bytes = Field(sa_type=LargeBinary)
+    claimed_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class Failure(Table, table=True):
+    """A path that could not be ingested, with the signature under which it was tried.
+
+    `next_attempt_at` is None where the same bytes would only fail again.
+    """
+
+    __tablename__ = "failure"
+    __table_args__ = (UniqueConstraint("root", "path"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    root: str = Field(max_length=64)
+    path: bytes = Field(sa_type=LargeBinary)
+    size_bytes: int = Field(sa_type=BigInteger)
+    mtime_ns: int = Field(sa_type=BigInteger)
+    ctime_ns: int = Field(sa_type=BigInteger)
+    inode: int = Field(sa_type=BigInteger)
+    reason: str = Field(sa_type=Text)
+    permanent: bool
+    attempts: int
+    first_failed_at: datetime = Field(sa_type=UtcDateTime)
+    last_failed_at: datetime = Field(sa_type=UtcDateTime)
+    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+
+
+class StoredEvent(Table, table=True):
+    """An event as it committed; `data` is JSON. `fanned_out_at` is None until its deliveries exist."""
+
+    __tablename__ = "event"
+
+    id: str = Field(primary_key=True, max_length=64)
+    event_type: str = Field(max_length=64)
+    occurred_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    entity_id: int | None = Field(default=None, foreign_key="entity.id", ondelete="SET NULL")
+    data: str = Field(sa_type=Text)
+    fanned_out_at: datetime | None = Field(default=None, sa_type=UtcDateTime, index=True)
+
+
+class Delivery(Table, table=True):
+    """One event on its way to one durable subscriber, until `delivered_at` says that it arrived."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (UniqueConstraint("subscriber", "event_id"), Index(None, "subscriber", "next_attempt_at"))
+
+    id: int | None = Field(default=None, primary_key=True)
+    event_id: str = Field(foreign_key="event.id", ondelete="CASCADE", max_length=64, index=True)
+    subscriber: str = Field(max_length=64)
+    attempts: int = 0
+    next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_error: str | None = Field(default=None, sa_type=Text)
+
+
+def as_row(table_row: Table) -> dict[str, Any]:
+    """A row's columns by name, those the database fills left out."""
+    return {name: value for name, value in table_row.model_dump().items() if not (name == "id" and value is None)}

