@@ -177,11 +177,11 @@ class PermanentFileError(FileError):
 
 
 class UnsupportedTypeError(PermanentFileError):
-    """No family reads this type; the words are the guide's."""
+    """No family reads this type; the words are the guide's, and `detail` is added where there is one."""
 
-    def __init__(self, mime_type: str | None = None) -> None:
+    def __init__(self, detail: str | None = None, *, mime_type: str | None = None) -> None:
         self.mime_type = mime_type
-        super().__init__(f"Unsupported file type: {mime_type}" if mime_type else "Unsupported file type")
+        super().__init__(f"Unsupported file type: {detail}" if detail else "Unsupported file type")
 
 
 class NotAFileError(PermanentFileError):

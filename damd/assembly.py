@@ -1,0 +1,92 @@
+"""The composition root: a World with all its resources, and which systems there are."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import anyio.to_thread
+from sqlalchemy import Engine
+
+from damd.catalogue.engine import make_engine
+from damd.catalogue.record import forget_unsupported
+from damd.catalogue.roots import Place, Roots, claim
+from damd.catalogue.schema import upgrade
+from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import Root, Table
+from damd.config import Config
+from damd.ingest import HANDLERS
+from damd.ingest.policy import RootPolicies, RootPolicy
+from damd.media import FAMILIES
+from damd.media.base import Families
+from damd.sandbox import Sandbox
+from damd.thumbnails import Thumbnails, in_use
+from damd.world import World
+
+
+@asynccontextmanager
+async def open_world(config: Config) -> AsyncIterator[World]:
+    """A running World with every resource and no systems: `register_systems` adds damd's own.
+
+    Raises:
+        CatalogueError: The catalogue cannot be opened; the message says why and what to do.
+    """
+    async with AsyncExitStack() as stack:
+        engine = await anyio.to_thread.run_sync(_open_catalogue, config)
+        stack.callback(engine.dispose)
+        catalogue = Catalogue(engine)
+        sandbox = await stack.enter_async_context(Sandbox(config.ingest))
+        thumbnails = Thumbnails(config.thumbnails, config.state / "previews", sandbox)
+        await anyio.to_thread.run_sync(thumbnails.prepare)
+        stack.enter_context(in_use(thumbnails))
+        world = World()
+        roots = await _claim_roots(config, catalogue)
+        policies = _policies(config, roots)
+        for resource in (config, catalogue, Roots(roots), policies, sandbox, thumbnails, Families(FAMILIES)):
+            world.add_resource(resource)
+        yield await stack.enter_async_context(world)
+
+
+def register_systems(world: World) -> None:
+    """Register damd's own systems, then those of the plugins that the configuration names."""
+    for handler in HANDLERS:
+        world.register_system(handler)
+    for family in world.get_resource(Families):
+        world.register_system(family.handler)
+    for plugin in world.get_resource(Config).plugins:
+        importlib.import_module(plugin).setup(world)
+
+
+async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:
+    """Tell the catalogue of the configured roots; returns all that it was ever told of."""
+    wanted = await anyio.to_thread.run_sync(_wanted_roots, config)
+    catalogued = [root.name or "" for root in config.watch if root.unsupported == "catalogue"]
+    if catalogued:
+        await catalogue.write(lambda session: forget_unsupported(session, catalogued))
+    return await catalogue.write(functools.partial(claim, wanted=wanted))
+
+
+def _wanted_roots(config: Config) -> list[Place]:
+    return [Place(root.name or "", os.path.realpath(os.fsencode(root.path))) for root in config.watch]
+
+
+def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
+    claimed_at = {root.name: root.claimed_at for root in roots}
+    return RootPolicies(
+        {
+            root.name or "": RootPolicy(
+                catalogue_unsupported=root.unsupported == "catalogue",
+                silent_before=claimed_at[root.name or ""] if root.announce == "new" else None,
+            )
+            for root in config.watch
+        }
+    )
+
+
+def _open_catalogue(config: Config) -> Engine:
+    engine = make_engine(config.catalogue, config.state)
+    upgrade(engine, Table.metadata)
+    return engine

@@ -1,0 +1,156 @@
+"""`IngestFileCommand`: known path? Then skipped. Otherwise its hash decides.
+
+Its handler is the boundary for failures: whatever is raised beneath it is noted in the catalogue and
+comes back as FAILED, so that a bad file costs one row, and is not read again until there is a reason to.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+
+from damd.catalogue.queries import KnownFailure, KnownLocation, find_path
+from damd.catalogue.record import FIRST_WAIT, Finding, record_failure
+from damd.catalogue.roots import Roots
+from damd.catalogue.store import Catalogue
+from damd.errors import (
+    CatalogueError,
+    FileChangedError,
+    FileError,
+    NotAFileError,
+    TransientFileError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
+from damd.events import readable
+from damd.fingerprint import Signature, calculate_hash, take_signature
+from damd.ingest.policy import RootPolicies
+from damd.ingest.process_by_hash import ProcessFileByHashCommand
+from damd.results import PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
+from damd.world import BaseCommand, CommandResult, World, handles_command
+
+_log = structlog.get_logger(__name__)
+
+ROUNDS = 3
+"""How often a file that changes while it is read is started over before it is left for later."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestFileCommand(BaseCommand):
+    """Ingest the file at this path, or find out that nothing needs to be done."""
+
+    file_path: Path
+
+
+@handles_command(IngestFileCommand)
+async def handle_ingest_file(
+    cmd: IngestFileCommand, world: World, catalogue: Catalogue, roots: Roots, policies: RootPolicies
+) -> IngestResult | CommandResult:
+    """Ingest a file; raises nothing that is the file's or the catalogue's fault.
+
+    A path of which nothing can be learnt, not even that it exists, comes back as FAILED and is not noted.
+    """
+    started_at_s = time.time()
+    try:
+        finding = await anyio.to_thread.run_sync(_look, roots, cmd.file_path)
+    except OSError as error:
+        gone = error.errno in {errno.ENOENT, errno.ENOTDIR}
+        return _failed(UnreadableFileError(error), None if gone else _soon())
+    try:
+        known = await catalogue.read(lambda session: find_path(session, finding.place))
+        if known.location and not known.location.missing and known.location.signature == finding.signature:
+            return _already_imported(known.location)
+        if known.failure and _still_stands(known.failure, finding.signature):
+            return _failed(known.failure.reason, known.failure.next_attempt_at, is_news=False)
+        if await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path):
+            return IngestResult(status=IngestStatus.SKIPPED, reason="Symbolic link: not followed")
+        process = ProcessFileByHashCommand(
+            file_path=cmd.file_path,
+            file_hash="",
+            signature=finding.signature,
+            started_at_s=started_at_s,
+            announce=policies.of(finding.place.root).announces(finding.signature),
+        )
+        return await _ingest(world, process, known.location)
+    except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
+        return await _note_failure(catalogue, finding, _as_file_error(error, cmd.file_path))
+
+
+def _look(roots: Roots, path: Path) -> Finding:
+    status = path.lstat()
+    return Finding(roots.place(path), Signature.of(status), status.st_dev)
+
+
+def _leads_elsewhere(path: Path) -> bool:
+    if not path.is_symlink():
+        return False
+    try:
+        path.stat()
+    except OSError as error:
+        raise NotAFileError(f"a symbolic link that leads nowhere ({os.strerror(error.errno or 0)})") from error
+    return True
+
+
+def _still_stands(failure: KnownFailure, signature: Signature) -> bool:
+    waits = failure.next_attempt_at is not None and failure.next_attempt_at > datetime.now(UTC)
+    return failure.signature == signature and (failure.permanent or waits)
+
+
+async def _ingest(
+    world: World, process: ProcessFileByHashCommand, known: KnownLocation | None
+) -> IngestResult | CommandResult:
+    for _ in range(ROUNDS):
+        file_hash = await calculate_hash(process.file_path)
+        try:
+            result = await world.dispatch_command(replace(process, file_hash=file_hash))
+        except FileChangedError:
+            signature = await anyio.to_thread.run_sync(take_signature, process.file_path)
+            process = replace(process, signature=signature)
+            continue
+        return _already_imported(known) if known and known.sha256 == file_hash else result
+    raise FileChangedError
+
+
+def _as_file_error(error: Exception, path: Path) -> FileError:
+    if isinstance(error, FileError):
+        return error
+    if isinstance(error, OSError):
+        return UnreadableFileError(error)
+    if isinstance(error, CatalogueError):
+        return TransientFileError(str(error))
+    _log.error("ingest failed unexpectedly", path=readable(path), exc_info=error)
+    return TransientFileError(f"Unexpected {type(error).__name__}: {error}")
+
+
+async def _note_failure(catalogue: Catalogue, finding: Finding, error: FileError) -> IngestResult:
+    at = datetime.now(UTC)
+    try:
+        retry_at = await catalogue.write(lambda session: record_failure(session, finding, error, at=at))
+    except CatalogueError as unnoted:
+        _log.warning("a failure could not be noted", path=readable(finding.place.path), error=str(unnoted))
+        retry_at = _soon()
+    return _failed(error, retry_at)
+
+
+def _soon() -> datetime:
+    return datetime.now(UTC) + FIRST_WAIT
+
+
+def _already_imported(known: KnownLocation) -> IngestResult:
+    return IngestResult(
+        status=IngestStatus.SKIPPED, reason=PATH_ALREADY_IMPORTED, asset_id=known.asset_id, sha256=known.sha256
+    )
+
+
+def _failed(reason: FileError | str, retry_at: datetime | None, *, is_news: bool = True) -> IngestResult:
+    mime_type = reason.mime_type if isinstance(reason, UnsupportedTypeError) else None
+    return IngestResult(
+        status=IngestStatus.FAILED, reason=str(reason), mime_type=mime_type, retry_at=retry_at, is_news=is_news
+    )

@@ -1,0 +1,102 @@
+"""`ProcessFileByHashCommand`: known content? Then a further location. New content? Then its family."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from damd.catalogue.queries import find_asset
+from damd.catalogue.record import Finding, record_location
+from damd.catalogue.roots import Roots
+from damd.catalogue.store import Catalogue
+from damd.errors import FileChangedError, UnreadableFileError, UnsupportedTypeError
+from damd.filetype import get_mime_type
+from damd.fingerprint import Signature, regular_file_status, take_signature
+from damd.ingest.policy import RootPolicies
+from damd.media.base import Families, ProcessMediaCommand, Reading, conclude
+from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
+from damd.world import BaseCommand, CommandResult, World, handles_command
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessFileByHashCommand(BaseCommand):
+    """Process a file by its content's hash.
+
+    Attributes:
+        file_path: The file.
+        file_hash: Its SHA-256.
+        signature: From before it was hashed; taken anew where it is None.
+        started_at_s: When the file was first looked at, in seconds since 1970.
+        announce: Whether its import is told to anybody.
+    """
+
+    file_path: Path
+    file_hash: str
+    signature: Signature | None = None
+    started_at_s: float | None = None
+    announce: bool = True
+
+
+@handles_command(ProcessFileByHashCommand)
+async def handle_process_by_hash(
+    cmd: ProcessFileByHashCommand,
+    world: World,
+    catalogue: Catalogue,
+    families: Families,
+    roots: Roots,
+    policies: RootPolicies,
+) -> IngestResult | CommandResult:
+    """Add a location to the asset with this content, or dispatch the command of the family that reads it.
+
+    Raises:
+        FileError: It cannot be read, changed meanwhile, or no family reads it.
+    """
+    signature = cmd.signature
+    if signature is None:
+        signature = await anyio.to_thread.run_sync(take_signature, cmd.file_path)
+    asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
+    if asset_id is not None:
+        return await _add_location(cmd, signature, asset_id, catalogue, roots)
+    mime_type = await anyio.to_thread.run_sync(_mime_type, cmd.file_path)
+    family = families.of(mime_type)
+    command_type = family.command if family else ProcessMediaCommand
+    command = command_type(
+        file_path=cmd.file_path,
+        file_hash=cmd.file_hash,
+        mime_type=mime_type,
+        signature=signature,
+        started_at_s=cmd.started_at_s,
+        announce=cmd.announce,
+    )
+    if family is not None:
+        return await world.dispatch_command(command)
+    place = await anyio.to_thread.run_sync(roots.place, cmd.file_path)
+    if not policies.of(place.root).catalogue_unsupported:
+        raise UnsupportedTypeError(mime_type=mime_type)
+    return await conclude(world, command, signature, None, Reading(()))
+
+
+async def _add_location(
+    cmd: ProcessFileByHashCommand, signature: Signature, asset_id: int, catalogue: Catalogue, roots: Roots
+) -> IngestResult:
+    find = functools.partial(_find, roots, cmd.file_path, signature)
+    finding = await anyio.to_thread.run_sync(find)
+    await catalogue.write(lambda session: record_location(session, asset_id, finding))
+    return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, asset_id=asset_id, sha256=cmd.file_hash)
+
+
+def _find(roots: Roots, path: Path, signature: Signature) -> Finding:
+    status = regular_file_status(path)
+    if Signature.of(status) != signature:
+        raise FileChangedError
+    return Finding(roots.place(path), signature, status.st_dev)
+
+
+def _mime_type(path: Path) -> str | None:
+    try:
+        return get_mime_type(path)
+    except OSError as error:
+        raise UnreadableFileError(error) from error

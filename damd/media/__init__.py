@@ -1,0 +1,6 @@
+"""The families of media; a further one is a file beside this and a line here."""
+
+from damd.media import image
+from damd.media.base import Family
+
+FAMILIES: tuple[Family, ...] = (image.FAMILY,)

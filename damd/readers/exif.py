@@ -1,0 +1,171 @@
+"""What a camera wrote about the capture: time, device, exposure and place, as plain JSON values.
+
+Cameras, phones and editors write EXIF carelessly, so each field is read alone, and one that is missing,
+broken or impossible is left out; no fault of the metadata is a fault of the image. Tags and units: EXIF
+3.0 (CIPA DC-008).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+MAX_TEXT = 200
+"""Characters that are kept of a text."""
+
+_EXIF_DIRECTORY, _GPS_DIRECTORY = 0x8769, 0x8825
+_ORIENTATION, _MAKE, _MODEL = 0x0112, 0x010F, 0x0110
+_ORIGINAL, _DIGITIZED = (0x9003, 0x9011), (0x9004, 0x9012)
+_EXPOSURE, _APERTURE, _FOCAL_LENGTH, _LENS = 0x829A, 0x829D, 0x920A, 0xA434
+_ISO, _RECOMMENDED_INDEX, _ISO_OVERFLOW = 0x8827, 0x8832, 65535
+_LATITUDE, _LONGITUDE, _ALTITUDE = (0x0001, 0x0002), (0x0003, 0x0004), (0x0005, 0x0006)
+
+_DATE = re.compile(r"(\d{4})[:/.-]([ \d]?\d)[:/.-]([ \d]?\d)[ T]+([ \d]?\d):([ \d]?\d):([ \d]?\d)")
+_OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
+
+
+def read_exif(image: Image.Image) -> Image.Exif:
+    """The image's EXIF; an empty one when it has none or it is broken beyond use.
+
+    A TIFF's must be read before its pixels are, since Pillow turns it upright and forgets what it said.
+    """
+    try:
+        return image.getexif()
+    except Exception:  # noqa: BLE001 - whatever broken metadata raises, the picture may be whole
+        return Image.Exif()
+
+
+def read_orientation(exif: Image.Exif) -> int:
+    """1 to 8 as EXIF has it; 1 when it says nothing or nonsense."""
+    orientation = _field(exif, _ORIENTATION)
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def read_capture(exif: Image.Exif) -> dict[str, Any]:
+    """The capture's details; only the keys that the file has a sound value for.
+
+    ``taken_at`` is ISO 8601 in whole seconds, local to the camera: DateTimeOriginal, or else
+    DateTimeDigitized, with an offset from UTC when the file names that too. Plain DateTime is when the
+    file was last changed, which editors do, so it never counts as the time of capture. ``exposure_s`` in
+    seconds, ``aperture`` as the f-number, ``iso``, ``focal_length_mm`` as the lens says it. ``latitude``
+    and ``longitude`` in degrees, both or neither; ``altitude_m`` in metres above the sea.
+    """
+    details = _directory(exif, _EXIF_DIRECTORY)
+    found = {
+        "taken_at": _moment(details, exif),
+        "make": _text(_field(exif, _MAKE)),
+        "model": _text(_field(exif, _MODEL)),
+        "lens": _text(_field(details, _LENS)),
+        "exposure_s": _number(_field(details, _EXPOSURE), above=0, most=86_400 * 366),
+        "aperture": _number(_field(details, _APERTURE), above=0, most=1_000),
+        "iso": _sensitivity(details),
+        "focal_length_mm": _number(_field(details, _FOCAL_LENGTH), above=0, most=100_000),
+        **_place(_directory(exif, _GPS_DIRECTORY)),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _field(directory: Mapping[int, Any], tag: int) -> Any:
+    try:
+        return directory.get(tag)
+    except Exception:  # noqa: BLE001 - a field that cannot be decoded is as good as absent
+        return None
+
+
+def _directory(exif: Image.Exif, pointer: int) -> Mapping[int, Any]:
+    """A directory that decodes each field when it is asked for, so that a broken one harms no other."""
+    offset = _field(exif, pointer)
+    if not isinstance(offset, int):
+        return {}
+    try:
+        directory = ImageFileDirectory_v2(exif.head, group=pointer)
+        exif.fp.seek(offset)
+        directory.load(exif.fp)
+    except Exception:  # noqa: BLE001 - an unreadable directory is as good as absent
+        return {}
+    return directory
+
+
+def _text(value: Any) -> str | None:
+    """Printable, stripped, at most `MAX_TEXT` characters; up to the first NUL, as EXIF ends its texts."""
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    if isinstance(value, str):
+        # Pillow takes the bytes for Latin-1; many cameras write UTF-8.
+        value = value.encode("latin-1", "replace")
+    if not isinstance(value, bytes):
+        return None
+    raw = value.partition(b"\0")[0][: 8 * MAX_TEXT]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    text = "".join(letter if letter.isprintable() else " " if letter.isspace() else "" for letter in text)
+    return text.strip()[:MAX_TEXT].rstrip() or None
+
+
+def _number(value: Any, *, above: float, most: float) -> float | None:
+    """A finite number with ``above < number <= most``."""
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return number if math.isfinite(number) and above < number <= most else None
+
+
+def _sensitivity(details: Mapping[int, Any]) -> int | None:
+    iso = _number(_field(details, _ISO), above=0, most=_ISO_OVERFLOW)
+    if iso == _ISO_OVERFLOW:
+        iso = _number(_field(details, _RECOMMENDED_INDEX), above=0, most=2**31 - 1)
+    return int(iso) if iso and iso >= 1 else None
+
+
+def _moment(details: Mapping[int, Any], exif: Mapping[int, Any]) -> str | None:
+    for date_tag, offset_tag in (_ORIGINAL, _DIGITIZED):
+        # Some programs put it into the first directory, where it does not belong.
+        date = _DATE.match(_text(_field(details, date_tag)) or _text(_field(exif, date_tag)) or "")
+        if date is None:
+            continue
+        try:
+            moment = datetime(*map(int, date.groups())).isoformat()  # type: ignore[arg-type]  # noqa: DTZ001 - six numbers, and local to the camera
+        except ValueError:
+            continue
+        offset = _text(_field(details, offset_tag)) or ""
+        return moment + (offset if _OFFSET.fullmatch(offset) else "+00:00" if offset == "Z" else "")
+    return None
+
+
+def _place(gps: Mapping[int, Any]) -> dict[str, float]:
+    place = {}
+    latitude = _degrees(gps, _LATITUDE, {"N": 1, "S": -1}, 90)
+    longitude = _degrees(gps, _LONGITUDE, {"E": 1, "W": -1}, 180)
+    if latitude is not None and longitude is not None:
+        place = {"latitude": latitude, "longitude": longitude}
+    altitude = _number(_field(gps, _ALTITUDE[1]), above=-1, most=100_000)
+    if altitude is not None:
+        below = _field(gps, _ALTITUDE[0])
+        place["altitude_m"] = -altitude if below in (1, 3, b"\1", b"\3", "1", "3") else altitude
+    return place
+
+
+def _degrees(gps: Mapping[int, Any], tags: tuple[int, int], directions: Mapping[str, int], most: int) -> float | None:
+    """Degrees, minutes and seconds, signed by the direction beside them, without which they mean nothing."""
+    parts = _field(gps, tags[1])
+    sign = directions.get((_text(_field(gps, tags[0])) or "").upper())
+    if sign is None or not isinstance(parts, tuple) or len(parts) > 3:
+        return None
+    numbers = [_number(part, above=-1, most=2**32) for part in parts]
+    if not numbers or None in numbers:
+        return None
+    degrees = sum(number / 60**power for power, number in enumerate(numbers) if number is not None)
+    return sign * degrees if 0 <= degrees <= most else None

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import CORNERS, corners, near, photograph
+from PIL import Image, ImageCms
+
+from damd.readers.pixels import flatten, make_resizable, to_srgb
+
+
+def shades(image: Image.Image) -> list[int]:
+    """The grey at the left edge, in the middle and at the right edge."""
+    grey = to_srgb(make_resizable(image), None).convert("L")
+    return [int(np.asarray(grey)[0, column]) for column in (0, grey.width // 2, grey.width - 1)]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr"])
+def test_colours_stay(mode: str) -> None:
+    picture = photograph().quantize(16) if mode == "P" else photograph(mode=mode)
+    result = to_srgb(make_resizable(picture), None)
+    assert result.mode == ("RGBA" if mode == "RGBA" else "RGB")
+    assert all(near(colour, CORNERS[name]) for name, colour in corners(result).items())
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1"])
+def test_grey_stays_grey(mode: str) -> None:
+    result = to_srgb(make_resizable(photograph(mode=mode)), None)
+    assert result.mode == ("RGBA" if mode == "LA" else "RGB")
+    assert near(corners(result)["bottom right"], (230, 230, 230))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B"])
+def test_16_bits_are_scaled_and_not_cut_to_white(mode: str) -> None:
+    ramp = np.linspace(0, 65535, 256).astype("<u2" if mode == "I;16" else ">u2")
+    image = Image.frombytes(mode, (256, 1), ramp.tobytes())
+    assert shades(image) == pytest.approx([0, 128, 255], abs=1)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-5, 5), (0, 1e9)])
+def test_floating_point_is_stretched_from_its_darkest_to_its_brightest(low: float, high: float) -> None:
+    ramp = np.linspace(low, high, 256, dtype=np.float32)[None, :]
+    assert shades(Image.fromarray(ramp)) == pytest.approx([0, 128, 255], abs=1)
+
+
+def test_32_bit_integers_are_stretched_and_a_single_shade_is_no_error() -> None:
+    assert shades(Image.fromarray(np.linspace(0, 10**6, 256).astype(np.int32)[None, :])) == pytest.approx(
+        [0, 128, 255], abs=1
+    )
+    assert shades(Image.fromarray(np.full((1, 9), 7, dtype=np.int32))) == [0, 0, 0]
+
+
+def test_what_is_not_a_number_is_no_error() -> None:
+    values = np.array([[0.0, np.nan, 0.5, np.inf, -np.inf, 1.0]], dtype=np.float32)
+    assert shades(Image.fromarray(values))[2] == 255
+    assert shades(Image.fromarray(np.full((1, 9), np.nan, dtype=np.float32))) == [0, 0, 0]
+
+
+def test_a_transparent_colour_becomes_alpha(tmp_path: Path) -> None:
+    photograph().save(tmp_path / "rgb.png", transparency=CORNERS["top left"])
+    photograph(mode="P").save(tmp_path / "p.png", transparency=bytes([0] * 255))
+    for name in ("rgb.png", "p.png"):
+        with Image.open(tmp_path / name) as image:
+            result = to_srgb(make_resizable(image), None)
+        assert result.mode == "RGBA"
+        assert result.getchannel("A").getpixel((3, 3)) == 0
+
+
+def test_a_profile_of_another_kind_of_image_is_ignored() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for mode in ("RGB", "L", "CMYK", "RGBA"):
+        assert to_srgb(photograph(mode=mode), lab).size == (160, 120)
+
+
+def test_transparent_pixels_lie_on_white_when_flattened() -> None:
+    assert flatten(Image.new("RGBA", (2, 2), (0, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
