@@ -1,0 +1,16 @@
+"""The command line: arguments to calls, and errors to exit codes; a further command is a file and a line here."""
+
+from damd.cli.application import application, main
+from damd.cli.assets import assets
+from damd.cli.configuration import configuration
+from damd.cli.ingest import ingest
+from damd.cli.run import run
+from damd.cli.status import status
+
+application.command()(run)
+application.command()(ingest)
+application.command()(status)
+application.add_typer(assets, name="assets")
+application.add_typer(configuration, name="config")
+
+__all__ = ["main"]

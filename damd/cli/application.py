@@ -1,0 +1,132 @@
+"""What all commands share: the application, its options, its exit codes and its output.
+
+Data goes to standard output, words for people to standard error. Everything heavy is imported within the
+commands, so that ``damd --help`` and ``--version`` answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from damd import __version__
+from damd.errors import ConfigurationError, DaemonUnreachableError, DamdError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from damd.config import Config
+
+EXIT_FAILURE = 1
+EXIT_FILES_FAILED = 3
+EXIT_UNREACHABLE = 69  # EX_UNAVAILABLE of sysexits(3)
+EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits(3)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE", help="The configuration, a YAML file. Default: none is needed."),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="Where catalogue and previews lie. Default: what the configuration says, else ~/.local/share/damd.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+
+application = typer.Typer(
+    name="damd",
+    help="Watch folders, and turn what lands in them into a catalogue: hashed, deduplicated, described, announced.",
+    epilog="To begin: damd run --watch DIR, then put a picture into DIR, then damd assets list.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"damd {__version__}")
+        raise typer.Exit
+
+
+@application.callback()
+def _application(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> NoReturn:
+    """The program ``damd``."""
+    try:
+        application()
+    except BaseException as error:  # noqa: BLE001 - whatever is not understood is raised again
+        _end(error)
+    sys.exit(0)
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Say what happened in the way that its kind asks for, and end the process."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, BrokenPipeError):
+        # Whoever read the output has seen enough; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
+    if isinstance(error, KeyboardInterrupt):
+        sys.exit(130)
+    if not isinstance(error, DamdError):
+        raise error
+    say(f"damd: {error}" if not isinstance(error, ConfigurationError) else str(error))
+    sys.exit(_exit_code(error))
+
+
+def _exit_code(error: DamdError) -> int:
+    if isinstance(error, ConfigurationError):
+        return EXIT_CONFIGURATION
+    return EXIT_UNREACHABLE if isinstance(error, DaemonUnreachableError) else EXIT_FAILURE
+
+
+def load(config: Path | None, state: Path | None, **overrides: Any) -> Config:
+    """The configuration of a command.
+
+    Raises:
+        ConfigurationError: It is wrong.
+    """
+    from damd.config import load_config
+
+    if state is not None:
+        overrides["state"] = str(state)
+    return load_config(config, overrides=overrides)
+
+
+def say(words: str) -> None:
+    """Tell a person something, on standard error; unprintable characters are escaped."""
+    clean = "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in words
+    )
+    typer.echo(clean.encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """One JSON object on a line of standard output."""
+    typer.echo(json.dumps(values))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for tables and progress bars; plain text where nobody can see colours."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)

@@ -1,0 +1,151 @@
+"""``damd assets``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json
+from damd.errors import DamdError
+
+if TYPE_CHECKING:
+    from damd.config import Config
+    from damd.world import World
+
+_PAGE = 200
+_SHORTEST_HASH = 6  # of what is taken for the beginning of a SHA-256
+
+assets = typer.Typer(no_args_is_help=True, help="List and show what is catalogued.", rich_markup_mode=None)
+
+
+@assets.command("list")
+def list_assets(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    family: Annotated[str | None, typer.Option(metavar="FAMILY", help="Only this family, such as image.")] = None,
+) -> None:
+    """List all assets in the order in which they were imported."""
+    import anyio
+
+    settings = load(config, state)
+    anyio.run(_list, settings, family, as_json)
+
+
+@assets.command()
+def show(
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="Its number, the beginning of its SHA-256, or a path.")],
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show all that is known of one asset."""
+    import anyio
+
+    settings = load(config, state)
+    anyio.run(_show, settings, asset, as_json)
+
+
+@asynccontextmanager
+async def _open(config: Config) -> AsyncIterator[World]:
+    from damd.assembly import open_world
+    from damd.catalogue.engine import catalogue_exists
+
+    if not catalogue_exists(config.catalogue, config.state):
+        raise DamdError(f"There is no catalogue in {config.state} yet: damd run or damd ingest begins one")
+    async with open_world(config) as world:
+        yield world
+
+
+async def _describe(world: World, asset_ids: list[int]) -> list[dict[str, Any]]:
+    from damd.catalogue.describe import describe_assets
+    from damd.catalogue.roots import Roots
+    from damd.catalogue.store import Catalogue
+    from damd.thumbnails import Thumbnails
+
+    roots, previews = world.get_resource(Roots), world.get_resource(Thumbnails).folder
+    return await world.get_resource(Catalogue).read(
+        lambda session: describe_assets(session, asset_ids, roots, previews)
+    )
+
+
+async def _list(config: Config, family: str | None, as_json: bool) -> None:
+    from damd.catalogue.describe import asset_page
+    from damd.catalogue.store import Catalogue
+
+    async with _open(config) as world:
+        catalogue, after = world.get_resource(Catalogue), 0
+        page = functools.partial(asset_page, limit=_PAGE, family=family)
+        while asset_ids := await catalogue.read(functools.partial(page, after=after)):
+            described = await _describe(world, asset_ids)
+            if as_json:
+                for asset in described:
+                    print_json(asset)
+            else:
+                _print_table(described)
+            after = asset_ids[-1]
+
+
+def _print_table(described: list[dict[str, Any]]) -> None:
+    """One page; a column's width is the same on every page, so that pages join."""
+    for asset in described:
+        image = asset["components"].get("image_properties", {})
+        size = f"{image['width']}×{image['height']}" if image else ""
+        locations = asset["locations"]
+        more = f" (+{len(locations) - 1})" if len(locations) > 1 else ""
+        where = _printable(locations[0]["path"]) if locations else "-"
+        kind = asset["mime_type"] or "unknown"
+        typer.echo(f"{asset['asset_id']:>6}  {asset['sha256'][:12]}  {kind:<12}  {size:>11}  {where}{more}")
+
+
+async def _show(config: Config, asset: str, as_json: bool) -> None:
+    async with _open(config) as world:
+        described = await _describe(world, await _find(world, asset))
+    if not described:
+        raise DamdError(f"No asset is {asset!r}: give its number, the beginning of its SHA-256, or a path")
+    for each in described:
+        if as_json:
+            print_json(each)
+        else:
+            _print_asset(each)
+
+
+async def _find(world: World, asset: str) -> list[int]:
+    """The assets that a person may mean; its number comes first, then a path, then a hash."""
+    import anyio.to_thread
+
+    from damd.catalogue.describe import assets_at, assets_by_hash
+    from damd.catalogue.roots import Roots
+    from damd.catalogue.store import Catalogue
+
+    catalogue = world.get_resource(Catalogue)
+    if asset.isdecimal() and len(asset) < _SHORTEST_HASH:
+        return [int(asset)]
+    place = await anyio.to_thread.run_sync(world.get_resource(Roots).place, asset)
+    found = await catalogue.read(lambda session: assets_at(session, place))
+    if not found and len(asset) >= _SHORTEST_HASH:
+        found = await catalogue.read(lambda session: assets_by_hash(session, asset.lower()))
+    return found
+
+
+def _print_asset(asset: dict[str, Any]) -> None:
+    rows: list[tuple[str, object]] = [
+        (name, asset[name]) for name in ("asset_id", "sha256", "size_bytes", "mime_type", "family", "first_name")
+    ]
+    rows += [("location", location["path"]) for location in asset["locations"]]
+    rows += [("preview", preview["path"]) for preview in asset["previews"]]
+    for name, columns in asset["components"].items():
+        for each in columns if isinstance(columns, list) else [columns]:
+            rows += [(f"{name}.{column}", value) for column, value in each.items() if value is not None]
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        typer.echo(f"{name:<{width}}  {_printable(str(value))}")
+
+
+def _printable(text: str) -> str:
+    """Without what could move the terminal's cursor: names of files are anybody's."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -1,0 +1,220 @@
+"""``damd ingest``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from damd.cli.application import (
+    EXIT_FILES_FAILED,
+    ConfigOption,
+    JsonOption,
+    StateOption,
+    console,
+    load,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from anyio.streams.memory import MemoryObjectReceiveStream
+    from rich.progress import Progress
+
+    from damd.config import Config
+    from damd.results import IngestResult
+    from damd.world import World
+
+_PIECE = 1000
+_COMMANDS_PER_WORKER = 4
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, and folders with all that is below.")],
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+) -> None:
+    """Ingest files now, beside a running daemon or without one.
+
+    Ends with 0, or with 3 if some files failed; each failure is named with its reason.
+    """
+    import anyio
+
+    from damd import logs
+    from damd.catalogue.engine import catalogue_exists
+
+    settings = load(config, state)
+    logs.configure("warning", settings.logging.format)
+    with tempfile.TemporaryDirectory() as scratch:
+        if dry_run and not catalogue_exists(settings.catalogue, settings.state):
+            # Nothing is known yet, and a dry run must not begin a catalogue.
+            settings = settings.model_copy(update={"state": Path(scratch)})
+        failed = anyio.run(_Run(settings, paths, as_json=as_json, dry_run=dry_run).run)
+    if failed:
+        raise typer.Exit(EXIT_FILES_FAILED)
+
+
+class _Run:
+    def __init__(self, config: Config, paths: Sequence[Path], *, as_json: bool, dry_run: bool) -> None:
+        self._config = config
+        self._paths = paths
+        self._as_json = as_json
+        self._dry_run = dry_run
+        self._outcomes: Counter[str] = Counter()
+        self._progress: Progress | None = None
+
+    async def run(self) -> int:
+        """Ingest everything; returns how many files failed."""
+        import anyio
+
+        from damd.assembly import open_world, register_systems
+        from damd.sandbox import Sandbox
+
+        began = time.monotonic()
+        async with open_world(self._config) as world:
+            register_systems(world)
+            with await self._show_progress():
+                send, receive = anyio.create_memory_object_stream[Path]()
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(_COMMANDS_PER_WORKER * world.get_resource(Sandbox).worker_count):
+                        tasks.start_soon(self._work, world, receive.clone())
+                    receive.close()
+                    async with send:
+                        async for path in self._find():
+                            await send.send(path)
+        self._sum_up(time.monotonic() - began)
+        return self._outcomes["FAILED"]
+
+    async def _work(self, world: World, paths: MemoryObjectReceiveStream[Path]) -> None:
+        from damd.ingest.ingest_file import IngestFileCommand
+        from damd.results import IngestResult
+
+        async with paths:
+            async for path in paths:
+                if self._dry_run:
+                    await self._report(world, path, await _foresee(world, path))
+                    continue
+                dispatched = await world.dispatch_command(IngestFileCommand(file_path=path))
+                for result in dispatched.results:
+                    if isinstance(result, IngestResult):
+                        await self._report(world, path, result)
+
+    async def _find(self) -> AsyncIterator[Path]:
+        """Every file, in the order of the arguments, and of the bytes below each folder."""
+        import anyio.to_thread
+
+        walk = self._walk()
+        while piece := await anyio.to_thread.run_sync(lambda: list(itertools.islice(walk, _PIECE))):
+            for path in piece:
+                yield path
+
+    def _walk(self) -> Iterator[Path]:
+        from damd.watch.ignore import IgnoreRules
+        from damd.watch.reconcile import Tree
+
+        for path in self._paths:
+            if not path.is_dir():
+                # A link that is named is meant; one that is come across is not followed.
+                yield path.resolve() if path.exists() else path
+                continue
+            folder = os.fsencode(path.resolve())
+            state = os.fsencode(self._config.state.resolve())
+            tree = Tree(root="", folder=folder, recursive=True, rules=IgnoreRules(), excluded=state)
+            for below, _ in tree.walk():
+                yield Path(os.fsdecode(os.path.join(folder, below)))  # noqa: PTH118 - pathlib has no paths of bytes
+
+    async def _show_progress(self) -> AbstractContextManager[object]:
+        """A bar where a person looks on and the lines of the results do not already tell."""
+        import anyio.to_thread
+
+        if not sys.stderr.isatty() or (sys.stdout.isatty() and self._as_json):
+            return nullcontext()
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        total = await anyio.to_thread.run_sync(lambda: sum(1 for _ in self._walk()))
+        columns = (TextColumn("ingesting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=console(stderr=True), transient=True)
+        self._progress.add_task("", total=total)
+        return self._progress
+
+    async def _report(self, world: World, path: Path, result: IngestResult) -> None:
+        self._outcomes[result.status] += 1
+        if self._progress is not None:
+            self._progress.advance(self._progress.task_ids[0])
+        if self._as_json:
+            print_json(await _as_json(world, path, result))
+        elif result.status == "FAILED" or self._dry_run:
+            from damd.events import readable
+
+            words = f"{result.status}: {readable(path)}: {result.reason}"
+            say(words) if self._progress is None else self._progress.console.print(words)
+
+    def _sum_up(self, seconds: float) -> None:
+        verb = "would be imported" if self._dry_run else "imported"
+        counts = ((self._outcomes["SUCCESS"], verb), (self._outcomes["SKIPPED"], "skipped"))
+        words = ", ".join(f"{count} {word}" for count, word in (*counts, (self._outcomes["FAILED"], "failed")))
+        say(f"{words}, in {seconds:.1f} s")
+
+
+async def _as_json(world: World, path: Path, result: IngestResult) -> dict[str, Any]:
+    from damd.catalogue.queries import family_and_preview
+    from damd.catalogue.store import Catalogue
+    from damd.events import readable_path
+    from damd.thumbnails import Thumbnails
+
+    text, path_base64 = readable_path(os.fsencode(path))
+    family, thumbnail_path = result.family, result.thumbnail_path
+    asset_id = result.asset_id
+    if asset_id is not None and thumbnail_path is None:
+        family, preview = await world.get_resource(Catalogue).read(
+            lambda session: family_and_preview(session, asset_id)
+        )
+        thumbnail_path = str(world.get_resource(Thumbnails).folder / preview) if preview else None
+    return {
+        "path": text,
+        **({"path_base64": path_base64} if path_base64 else {}),
+        "status": result.status,
+        "reason": result.reason,
+        "asset_id": asset_id,
+        "sha256": result.sha256,
+        "family": family,
+        "thumbnail_path": thumbnail_path,
+    }
+
+
+async def _foresee(world: World, path: Path) -> IngestResult:
+    """What ingesting this file would come to, as far as can be known without reading pictures."""
+    import anyio.to_thread
+
+    from damd.catalogue.queries import does_hash_exist, is_path_imported
+    from damd.errors import FileError, UnsupportedTypeError
+    from damd.filetype import get_mime_type
+    from damd.fingerprint import calculate_hash, take_signature
+    from damd.media.base import Families
+    from damd.results import DUPLICATE_HASH, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
+
+    try:
+        await anyio.to_thread.run_sync(take_signature, path)
+        if await is_path_imported(world, path):
+            return IngestResult(status=IngestStatus.SKIPPED, reason=PATH_ALREADY_IMPORTED)
+        sha256 = await calculate_hash(path)
+        if await does_hash_exist(world, sha256):
+            return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, sha256=sha256)
+        mime_type = await anyio.to_thread.run_sync(get_mime_type, path)
+        family = world.get_resource(Families).of(mime_type)
+        if family is None:
+            raise UnsupportedTypeError(mime_type=mime_type)
+    except (FileError, OSError) as error:
+        return IngestResult(status=IngestStatus.FAILED, reason=str(error))
+    return IngestResult(status=IngestStatus.SUCCESS, reason="Would be imported", sha256=sha256, family=family.name)

@@ -1,0 +1,71 @@
+"""``damd status``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json
+
+if TYPE_CHECKING:
+    from damd.config import Config
+
+
+def status(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Say what the running daemon does.
+
+    Without one it ends with 69, and says what the catalogue alone can say.
+    """
+    import anyio
+
+    settings = load(config, state)
+    anyio.run(_status, settings, as_json)
+
+
+async def _status(config: Config, as_json: bool) -> None:
+    from damd import control
+    from damd.errors import DaemonUnreachableError
+
+    try:
+        answer = await control.ask(config.state, "status")
+    except DaemonUnreachableError:
+        catalogue = await _catalogue_alone(config)
+        if catalogue is not None:
+            _show({"catalogue": catalogue}, as_json=as_json)
+        raise
+    _show(answer, as_json=as_json)
+
+
+async def _catalogue_alone(config: Config) -> dict[str, int] | None:
+    from damd.assembly import open_world
+    from damd.catalogue.describe import summary
+    from damd.catalogue.engine import catalogue_exists
+    from damd.catalogue.store import Catalogue
+
+    if not catalogue_exists(config.catalogue, config.state):
+        return None  # a question does not begin a catalogue
+    async with open_world(config) as world:
+        return await world.get_resource(Catalogue).read(summary)
+
+
+def _show(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    lines = []
+    if "pid" in answer:
+        lines.append(f"damd {answer['version']}, process {answer['pid']}, on {answer['state']}")
+        for root in answer["roots"]:
+            scanning = " (scanning)" if root["scanning"] else ""
+            lines += [f"  {root['name']}: {root['path']}{scanning}"]
+        lines.append(f"{answer['waiting']} waiting, {answer['in_work']} in work")
+        outcomes = answer["since_start"]
+        words = {"SUCCESS": "imported", "SKIPPED": "skipped", "FAILED": "failed"}
+        lines.append("since start: " + ", ".join(f"{outcomes.get(key, 0)} {word}" for key, word in words.items()))
+    catalogue = answer["catalogue"]
+    lines.append(
+        f"catalogue: {catalogue['assets']} assets at {catalogue['locations']} locations, "
+        f"{catalogue['failures']} failures, {catalogue['deliveries_pending']} deliveries pending"
+    )
+    typer.echo("\n".join(lines))

@@ -1,0 +1,97 @@
+"""The daemon's Unix socket: one JSON object a line asks, one answers.
+
+It lies in the state folder, for its owner alone: whoever may not read the catalogue may not ask the daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import SocketStream, TaskStatus
+from anyio.streams.buffered import BufferedByteReceiveStream
+
+from damd.errors import DaemonUnreachableError
+
+_log = structlog.get_logger(__name__)
+
+SOCKET = "control.sock"
+
+_LONGEST_MESSAGE = 2**20
+_ANSWER_TIMEOUT_S = 10
+_LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS (unix(7), unix(4))
+
+Answer = Callable[[], Awaitable[dict[str, Any]]]
+
+
+async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskStatus[None]) -> None:
+    """Answer questions until cancelled; started once the socket is there.
+
+    Args:
+        state: The state folder. The caller makes sure that no other daemon runs on it.
+        answers: What answers each command.
+        task_status: Of ``TaskGroup.start``.
+    """
+    with _reachable(state) as path:
+        await anyio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
+        listener = await anyio.create_unix_listener(path, mode=0o600)
+        task_status.started()
+        async with listener:
+            await listener.serve(lambda stream: _serve_one(stream, answers))
+
+
+async def ask(state: Path, command: str) -> dict[str, Any]:
+    """What the daemon on this state folder answers.
+
+    Raises:
+        DaemonUnreachableError: None runs, or it does not answer.
+    """
+    try:
+        with anyio.fail_after(_ANSWER_TIMEOUT_S), _reachable(state) as path:
+            async with await anyio.connect_unix(path) as stream:
+                await stream.send(json.dumps({"command": command}).encode() + b"\n")
+                line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
+    except (OSError, TimeoutError, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound) as error:
+        raise DaemonUnreachableError(str(state)) from error
+    answer: dict[str, Any] = json.loads(line)
+    return answer
+
+
+async def _serve_one(stream: SocketStream, answers: dict[str, Answer]) -> None:
+    async with stream:
+        try:
+            with anyio.fail_after(_ANSWER_TIMEOUT_S):
+                line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
+                await stream.send(json.dumps(await _answer(line, answers)).encode() + b"\n")
+        except Exception as error:  # noqa: BLE001 - whoever asks and goes away, or sends nonsense, concerns nobody else
+            _log.debug("control connection failed", error=repr(error))
+
+
+async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:
+    try:
+        answer = answers[json.loads(line)["command"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {"error": f'expected {{"command": …}} with one of {", ".join(answers)}'}
+    return await answer()
+
+
+@contextmanager
+def _reachable(state: Path) -> Iterator[Path]:
+    """The socket's path, short enough for the system: where it is not, by way of the open folder."""
+    path = state / SOCKET
+    if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH or sys.platform != "linux":
+        yield path
+        return
+    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield Path(f"/proc/self/fd/{folder}/{SOCKET}")
+    finally:
+        os.close(folder)

@@ -1,0 +1,190 @@
+"""``damd run``: watchers, intake, World, relay, signals, drain.
+
+The order is what loses nothing. Watches are armed before trees are compared; systemd hears READY when they
+are armed, since a first scan may take hours. At the end the watchers stop first, then the commands in work
+end, and the rest is found again at the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import structlog
+from anyio.abc import TaskGroup, TaskStatus
+
+from damd import __version__, control, systemd
+from damd.assembly import open_world, register_systems
+from damd.catalogue.describe import summary
+from damd.catalogue.roots import Roots
+from damd.catalogue.store import Catalogue
+from damd.config import Config, check_environment
+from damd.errors import CatalogueInUseError, ConfigurationError
+from damd.intake import Intake
+from damd.sandbox import Sandbox
+from damd.subscribers import SUBSCRIBERS
+from damd.subscribers.base import Subscriber
+from damd.subscribers.relay import Relay, listen
+from damd.watch.ignore import IgnoreRules
+from damd.watch.reconcile import Tree
+from damd.watch.root import WatchedRoot
+from damd.world import World
+
+_log = structlog.get_logger(__name__)
+
+_COMMANDS_PER_WORKER = 4
+"""While one file is decoded, another is hashed, one commits and one is looked up."""
+
+
+async def run(config: Config) -> None:
+    """Run until SIGTERM or SIGINT; then finish what is in work. A second signal ends the process at once.
+
+    Raises:
+        ConfigurationError: A root is not there, or a secret cannot be read.
+        CatalogueError: The catalogue cannot be used, or another daemon runs on it.
+        WatchError: A root cannot be watched.
+    """
+    problems = await anyio.to_thread.run_sync(check_environment, config)
+    if problems:
+        raise ConfigurationError(problems)
+    async with AsyncExitStack() as stack:
+        await anyio.to_thread.run_sync(lambda: config.state.mkdir(parents=True, exist_ok=True))
+        stack.enter_context(_sole_daemon(config.state))
+        world = await stack.enter_async_context(open_world(config))
+        register_systems(world)
+        subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
+        relay = Relay(world.get_resource(Catalogue), [each for each in subscribers if each.durable])
+        listen(world, subscribers, relay)
+        await Daemon(config, world, relay).run()
+
+
+async def _open_subscriber(stack: AsyncExitStack, settings: Any) -> Subscriber:
+    subscriber = SUBSCRIBERS[settings.kind](settings)
+    if hasattr(subscriber, "__aenter__"):
+        await stack.enter_async_context(subscriber)
+    return subscriber
+
+
+class Daemon:
+    """What runs beside the World: the watched roots, the intake, the relay and the control socket."""
+
+    def __init__(self, config: Config, world: World, relay: Relay) -> None:
+        self._config = config
+        self._world = world
+        self._relay = relay
+        workers = world.get_resource(Sandbox).worker_count
+        self._intake = Intake(world, concurrency=_COMMANDS_PER_WORKER * workers)
+        self._roots = [_watched_root(settings, config.state, world) for settings in config.watch]
+        self._unscanned = {root.tree.root for root in self._roots}
+        self._drained = anyio.Event()
+
+    async def run(self) -> None:
+        """Run until a signal asks to stop."""
+        async with anyio.create_task_group() as tasks:
+            stop = await tasks.start(_receive_signals)
+            tasks.start_soon(self._relay.run)
+            tasks.start_soon(self._take_in)
+            await tasks.start(
+                lambda task_status: control.serve(self._config.state, self._answers(), task_status=task_status)
+            )
+            async with anyio.create_task_group() as watching:
+                await self._watch(watching)
+                await stop.wait()
+                systemd.stopping()
+                _log.info("stopping", in_work=self._intake.in_work)
+                watching.cancel_scope.cancel()
+            self._intake.stop()
+            await self._drained.wait()
+            tasks.cancel_scope.cancel()
+        _log.info("stopped", **self._intake.outcomes)
+
+    async def _watch(self, watching: TaskGroup) -> None:
+        for root in self._roots:
+            await watching.start(self._watch_root, root)
+            _log.info("watching", root=root.tree.root, path=str(root.settings.path))
+        systemd.ready()
+        if not self._roots:
+            _log.warning("nothing is watched", hint="name a folder with --watch DIR, or under `watch:`")
+
+    async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
+        await root.run(self._intake, lambda: self._scanned(root.tree.root), task_status=task_status)
+
+    def _scanned(self, root: str) -> None:
+        self._unscanned.discard(root)
+        if not self._unscanned:
+            _log.info("ready", roots=len(self._roots))
+            systemd.status(f"Watching {len(self._roots)} folders")
+
+    async def _take_in(self) -> None:
+        await self._intake.run()
+        self._drained.set()
+
+    def _answers(self) -> dict[str, control.Answer]:
+        return {"status": self._status}
+
+    async def _status(self) -> dict[str, Any]:
+        catalogue = self._world.get_resource(Catalogue)
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "state": str(self._config.state),
+            "roots": [
+                {
+                    "name": root.tree.root,
+                    "path": str(root.settings.path),
+                    "scanning": root.tree.root in self._unscanned,
+                }
+                for root in self._roots
+            ],
+            "waiting": self._intake.waiting,
+            "in_work": self._intake.in_work,
+            "since_start": {str(status): count for status, count in self._intake.outcomes.items()},
+            "catalogue": await catalogue.read(summary),
+        }
+
+
+def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
+    # One spelling for the folder in the watcher, the tree and the catalogue.
+    folder = world.get_resource(Roots).folder(settings.name)
+    tree = Tree(
+        root=settings.name,
+        folder=folder,
+        recursive=settings.recursive,
+        rules=IgnoreRules(settings.ignore),
+        excluded=os.path.realpath(os.fsencode(state)),
+    )
+    real = settings.model_copy(update={"path": Path(os.fsdecode(folder))})
+    return WatchedRoot(real, tree, world.get_resource(Catalogue))
+
+
+async def _receive_signals(*, task_status: TaskStatus[anyio.Event]) -> None:
+    asked_to_stop = anyio.Event()
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started(asked_to_stop)
+        async for number in signals:
+            if asked_to_stop.is_set():
+                _log.warning("stopped at once", signal=number.name)
+                os._exit(128 + number)  # the workers die with their parent
+            asked_to_stop.set()
+
+
+@contextmanager
+def _sole_daemon(state: Path) -> Iterator[None]:
+    """Hold the state folder's lock, which the system takes back however the process ends."""
+    with (state / "daemon.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise CatalogueInUseError(str(state), lock.read().strip() or "of unknown number") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}\n")
+        lock.flush()
+        yield

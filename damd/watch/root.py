@@ -1,0 +1,113 @@
+"""One watched root: its watches armed first, then its tree reconciled, then both for as long as it lives.
+
+Events only ever say where to look. What they miss is found by reconciling: at the start, on the root's
+timer, and in every folder that a watcher marks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Protocol
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from damd.catalogue.store import Catalogue
+from damd.watch import open_watcher
+from damd.watch.base import RootSettings, Watcher
+from damd.watch.reconcile import Tree, differences
+
+_log = structlog.get_logger(__name__)
+
+_MOST_MARKS = 1000
+"""How many folders may wait to be reconciled before the whole root is, which is cheaper."""
+
+
+class Sink(Protocol):
+    """Where sightings go."""
+
+    def sight(self, path: bytes, *, settle_s: float, closed: bool) -> bool:
+        """A path may have changed; False when there is no room for it."""
+        ...
+
+    async def offer(self, path: bytes, *, settle_s: float) -> None:
+        """The same, awaiting room."""
+        ...
+
+
+class WatchedRoot:
+    """A root of the configuration, at work.
+
+    Args:
+        settings: The root's; its path has no links in it.
+        tree: Its files.
+        catalogue: What they are compared with.
+    """
+
+    def __init__(self, settings: RootSettings, tree: Tree, catalogue: Catalogue) -> None:
+        self.settings = settings
+        self.tree = tree
+        self._catalogue = catalogue
+        self._settle_s = settings.settle.total_seconds()
+        self._marks: set[bytes] = set()
+        self._marked = anyio.Event()
+
+    async def run(self, sink: Sink, on_reconciled: Callable[[], None], *, task_status: TaskStatus[None]) -> None:
+        """Watch until cancelled; started once the watches are armed.
+
+        Args:
+            sink: Takes what may have changed.
+            on_reconciled: Called after the first comparison of the whole tree.
+            task_status: Of ``TaskGroup.start``.
+
+        Raises:
+            WatchError: The root cannot be watched.
+        """
+        async with open_watcher(self.settings) as watcher, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen, watcher, sink)
+            task_status.started()
+            await self._reconcile(self.tree.folder, sink)
+            on_reconciled()
+            rescan_s = self.settings.rescan.total_seconds()
+            deadline = anyio.current_time() + rescan_s
+            while True:
+                for folder in sorted(await self._next_folders(deadline)):
+                    await self._reconcile(folder, sink)
+                    if folder == self.tree.folder:
+                        deadline = anyio.current_time() + rescan_s
+
+    def mark(self, folder: bytes) -> None:
+        """Have this folder reconciled soon."""
+        if len(self._marks) >= _MOST_MARKS:
+            self._marks = {self.tree.folder}
+        self._marks.add(folder)
+        self._marked.set()
+
+    async def _listen(self, watcher: Watcher, sink: Sink) -> None:
+        while True:
+            for sighting in await watcher.next_batch():
+                if not self.tree.concerns(sighting.path, is_directory=sighting.is_directory_mark):
+                    continue
+                if sighting.is_directory_mark:
+                    self.mark(sighting.path)
+                elif not sink.sight(sighting.path, settle_s=self._settle_s, closed=sighting.closed):
+                    self.mark(sighting.path.rpartition(b"/")[0])
+
+    async def _next_folders(self, deadline: float) -> set[bytes]:
+        """The folders that are marked, or the whole root once its time has come."""
+        with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
+            await self._marked.wait()
+        folders, self._marks = self._marks, set()
+        self._marked = anyio.Event()
+        if anyio.current_time() >= deadline or self.tree.folder in folders:
+            return {self.tree.folder}
+        return folders
+
+    async def _reconcile(self, folder: bytes, sink: Sink) -> None:
+        async with aclosing(differences(self._catalogue, self.tree, folder)) as pieces:
+            async for paths in pieces:
+                for path in paths:
+                    await sink.offer(path, settle_s=self._settle_s)
+        _log.debug("reconciled", root=self.tree.root, whole=folder == self.tree.folder)
