@@ -71,11 +71,15 @@ async def handle_process_by_hash(
         started_at_s=cmd.started_at_s,
         announce=cmd.announce,
     )
-    if family is not None:
-        return await world.dispatch_command(command)
-    place = await anyio.to_thread.run_sync(roots.place, cmd.file_path)
-    if not policies.of(place.root).catalogue_unsupported:
-        raise UnsupportedTypeError(mime_type=mime_type)
+    try:
+        if family is not None:
+            return await world.dispatch_command(command)
+        raise UnsupportedTypeError(None if signature.size_bytes else "the file is empty", mime_type=mime_type)
+    except UnsupportedTypeError:
+        # A family may know better than the first bytes: a camera's RAW that looks like a TIFF.
+        place = await anyio.to_thread.run_sync(roots.place, cmd.file_path)
+        if not policies.of(place.root).catalogue_unsupported:
+            raise
     return await conclude(world, command, signature, None, Reading(()))
 
 

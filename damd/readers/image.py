@@ -29,7 +29,14 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError, UnsupportedTypeError
+from damd.errors import (
+    BrokenFileError,
+    FileError,
+    LimitExceededError,
+    ReaderUnavailableError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
 from damd.readers.exif import read_capture, read_exif, read_orientation
 from damd.readers.frames import count_frames
 from damd.readers.pixels import flatten, make_resizable, to_srgb
@@ -85,7 +92,8 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
     Raises:
         BrokenFileError: It is empty, truncated or damaged.
         LimitExceededError: It has too many pixels, or a text in it unpacks to too much.
-        UnsupportedTypeError: It is a camera's RAW file, or a HEIC without the package for it.
+        UnsupportedTypeError: It is a camera's RAW file.
+        ReaderUnavailableError: It is a HEIC, and the package for it is not installed.
         UnreadableFileError: The system does not let it be read.
         OSError: A preview cannot be written.
         MemoryError: Decoding it takes more than the process may use.
@@ -182,7 +190,7 @@ def _decode(file: IO[bytes], name: str, edge: int) -> tuple[Image.Image, dict[st
 def _open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
     """Opened as this format or not at all: no other decoder of Pillow's ever sees a file."""
     if name == "HEIF" and not _has_heif():
-        raise UnsupportedTypeError("image/heic (install damd[heic] to read it)")
+        raise ReaderUnavailableError("HEIC needs the package pillow-heif: install damd[heic]")
     try:
         return Image.open(file, formats=[name])
     except (UnidentifiedImageError, ValueError) as error:
