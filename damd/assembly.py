@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import importlib
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
 from sqlalchemy import Engine
+from sqlmodel import select
 
 from damd.catalogue.engine import make_engine
 from damd.catalogue.record import forget_unsupported
@@ -18,6 +19,8 @@ from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Root, Table
 from damd.config import Config
+from damd.errors import ConfigurationError
+from damd.events import readable
 from damd.ingest import HANDLERS
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.media import FAMILIES
@@ -33,6 +36,7 @@ async def open_world(config: Config) -> AsyncIterator[World]:
 
     Raises:
         CatalogueError: The catalogue cannot be opened; the message says why and what to do.
+        ConfigurationError: A root's name already means another folder.
     """
     async with AsyncExitStack() as stack:
         engine = await anyio.to_thread.run_sync(_open_catalogue, config)
@@ -62,26 +66,44 @@ def register_systems(world: World) -> None:
 
 async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:
     """Tell the catalogue of the configured roots; returns all that it was ever told of."""
-    wanted = await anyio.to_thread.run_sync(_wanted_roots, config)
-    catalogued = [root.name or "" for root in config.watch if root.unsupported == "catalogue"]
+    known = await catalogue.read(lambda session: list(session.exec(select(Root))))
+    wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
+    catalogued = [name for name, root in config.roots.items() if root.unsupported == "catalogue"]
     if catalogued:
         await catalogue.write(lambda session: forget_unsupported(session, catalogued))
     return await catalogue.write(functools.partial(claim, wanted=wanted))
 
 
-def _wanted_roots(config: Config) -> list[Place]:
-    return [Place(root.name or "", os.path.realpath(os.fsencode(root.path))) for root in config.watch]
+def _wanted_roots(config: Config, known: Mapping[str, bytes]) -> list[Place]:
+    """The configured roots by the real paths of their folders.
+
+    Raises:
+        ConfigurationError: A root's name already means another folder, which is still there; one that is
+            gone may have moved.
+    """
+    wanted, problems = [], []
+    for name, root in config.roots.items():
+        path = os.path.realpath(os.fsencode(root.path))
+        wanted.append(Place(name, path))
+        if known.get(name, path) != path and os.path.isdir(known[name]):
+            other = readable(known[name])
+            problems.append(
+                f"watch: the catalogue knows {name} as {other}, which is still there: give {root.path} another name"
+            )
+    if problems:
+        raise ConfigurationError(problems)
+    return wanted
 
 
 def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
     claimed_at = {root.name: root.claimed_at for root in roots}
     return RootPolicies(
         {
-            root.name or "": RootPolicy(
+            name: RootPolicy(
                 catalogue_unsupported=root.unsupported == "catalogue",
-                silent_before=claimed_at[root.name or ""] if root.announce == "new" else None,
+                silent_before=claimed_at[name] if root.announce == "new" else None,
             )
-            for root in config.watch
+            for name, root in config.roots.items()
         }
     )
 

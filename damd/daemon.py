@@ -8,10 +8,11 @@ end, and the rest is found again at the next start.
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,16 @@ async def run(config: Config) -> None:
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
         subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
-        relay = Relay(world.get_resource(Catalogue), [each for each in subscribers if each.durable])
-        listen(world, subscribers, relay)
+        relay = Relay(world.get_resource(Catalogue), subscribers)
+        relay.listen(world)
+        listen(world, subscribers)
         await Daemon(config, world, relay).run()
 
 
 async def _open_subscriber(stack: AsyncExitStack, settings: Any) -> Subscriber:
-    subscriber = SUBSCRIBERS[settings.kind](settings)
-    if hasattr(subscriber, "__aenter__"):
+    make: Callable[[Any], Subscriber] = SUBSCRIBERS[settings.kind]
+    subscriber = make(settings)
+    if isinstance(subscriber, AbstractAsyncContextManager):
         await stack.enter_async_context(subscriber)
     return subscriber
 
@@ -91,13 +94,14 @@ class Daemon:
             stop = await tasks.start(_receive_signals)
             tasks.start_soon(self._relay.run)
             tasks.start_soon(self._take_in)
+            tasks.start_soon(self._feed_watchdog)
             await tasks.start(
                 lambda task_status: control.serve(self._config.state, self._answers(), task_status=task_status)
             )
             async with anyio.create_task_group() as watching:
                 await self._watch(watching)
                 await stop.wait()
-                systemd.stopping()
+                await anyio.to_thread.run_sync(systemd.stopping)
                 _log.info("stopping", in_work=self._intake.in_work)
                 watching.cancel_scope.cancel()
             self._intake.stop()
@@ -109,18 +113,24 @@ class Daemon:
         for root in self._roots:
             await watching.start(self._watch_root, root)
             _log.info("watching", root=root.tree.root, path=str(root.settings.path))
-        systemd.ready()
+        await anyio.to_thread.run_sync(systemd.ready)
         if not self._roots:
             _log.warning("nothing is watched", hint="name a folder with --watch DIR, or under `watch:`")
 
     async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
-        await root.run(self._intake, lambda: self._scanned(root.tree.root), task_status=task_status)
+        await root.run(self._intake, functools.partial(self._scanned, root.tree.root), task_status=task_status)
 
-    def _scanned(self, root: str) -> None:
+    async def _scanned(self, root: str) -> None:
         self._unscanned.discard(root)
         if not self._unscanned:
             _log.info("ready", roots=len(self._roots))
-            systemd.status(f"Watching {len(self._roots)} folders")
+            await anyio.to_thread.run_sync(systemd.status, f"Watching {len(self._roots)} folders")
+
+    async def _feed_watchdog(self) -> None:
+        interval_s = systemd.watchdog_interval_s()
+        while interval_s is not None:
+            await anyio.to_thread.run_sync(systemd.notify, "WATCHDOG=1")
+            await anyio.sleep(interval_s)
 
     async def _take_in(self) -> None:
         await self._intake.run()
@@ -145,7 +155,7 @@ class Daemon:
             ],
             "waiting": self._intake.waiting,
             "in_work": self._intake.in_work,
-            "since_start": {str(status): count for status, count in self._intake.outcomes.items()},
+            "since_start": dict(self._intake.outcomes),
             "catalogue": await catalogue.read(summary),
         }
 

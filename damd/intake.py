@@ -37,6 +37,9 @@ _LOOKS = 500
 """Signatures taken in one hop to a thread."""
 
 
+_OUTCOMES = {IngestStatus.SUCCESS: "imported", IngestStatus.SKIPPED: "skipped", IngestStatus.FAILED: "failed"}
+
+
 @dataclass(slots=True)
 class _Work:
     settle_s: float
@@ -64,7 +67,7 @@ class Intake:
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._stopping = False
-        self.outcomes: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter(dict.fromkeys(_OUTCOMES.values(), 0))
 
     @property
     def waiting(self) -> int:
@@ -177,7 +180,7 @@ class Intake:
         self._wake.set()
 
     def _note(self, path: bytes, result: IngestResult, settle_s: float) -> None:
-        self.outcomes[result.status] += 1
+        self.outcomes[_OUTCOMES[result.status]] += 1
         if result.status is IngestStatus.FAILED and result.is_news:
             fields = {"reason": result.reason, "mime_type": result.mime_type, "retry_at": result.retry_at}
             known = {name: value for name, value in fields.items() if value is not None}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,7 +61,10 @@ def _parse_with_unit(value: Any, units: dict[str, int], example: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", value) if isinstance(value, str) else None
     if match is None or match[2] not in units:
         raise ValueError(f"expected a number with its unit, such as {example}")
-    return int(float(match[1]) * units[match[2]])
+    number = Decimal(match[1]) * units[match[2]]
+    if number >= 2**63:
+        raise ValueError("this number is larger than any that is meant")
+    return int(number)
 
 
 def parse_size(value: Any) -> int:
@@ -105,7 +109,11 @@ def _parse_path(value: Any) -> Any:
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("a path cannot hold a NUL character")
-        value = Path(value).expanduser() if value else value
+        # Path.expanduser() raises a RuntimeError for an unknown user.
+        expanded = os.path.expanduser(value)  # noqa: PTH111
+        if expanded.startswith("~"):
+            raise ValueError("this user is not known here, or has no home folder: write the whole path")
+        value = Path(expanded) if value else value
     if not isinstance(value, Path):
         raise ValueError("expected a path, such as ~/Pictures/inbox")  # noqa: TRY004 - pydantic wants it
     return Path(os.path.abspath(value))  # noqa: PTH100 - Path.absolute() keeps `..`

@@ -22,7 +22,7 @@ from damd.settings import (
 )
 
 MILLISECONDS = st.integers(0, 10 * 365 * 86_400_000).map(lambda count: timedelta(milliseconds=count))
-EXACT = st.integers(0, 2**53)  # beyond these, a number with a fraction could not be exact
+EXACT = st.integers(0, 2**63 - 1)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,22 @@ def test_what_is_no_count_is_refused_with_an_example(value: Any) -> None:
 @given(EXACT)
 def test_a_count_reads_back_as_it_was_written(value: int) -> None:
     assert parse_count(format_count(value)) == value
+
+
+@pytest.mark.parametrize("text", ["9" * 400 + "B", "9" * 5000 + "TiB", "8388608TiB"])
+def test_a_size_beyond_all_disks_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="larger than any"):
+        parse_size(text)
+
+
+def test_a_count_beyond_all_numbers_is_refused() -> None:
+    with pytest.raises(ValueError, match="larger than any"):
+        parse_count("9" * 400)
+
+
+def test_the_home_of_nobody_is_refused() -> None:
+    with pytest.raises(ValidationError, match="this user is not known here"):
+        TypeAdapter[Path](AbsolutePath).validate_python("~no-such-user/inbox")
 
 
 def test_a_path_is_made_absolute_and_knows_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

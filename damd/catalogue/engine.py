@@ -14,6 +14,7 @@ import sqlalchemy
 from pydantic import AfterValidator
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from damd import mounts
 from damd.errors import CatalogueError, NetworkMountError
@@ -104,3 +105,21 @@ def is_alive(connection: Connection) -> bool:
     """
     driver = connection.connection.driver_connection
     return not isinstance(driver, sqlite3.Connection) or driver.in_transaction
+
+
+def is_spoilt(connection: Connection) -> bool:
+    """Whether a statement failed and was not undone, so that PostgreSQL answers COMMIT with a silent rollback."""
+    if connection.dialect.name != "postgresql":
+        return False
+    from psycopg.pq import TransactionStatus
+
+    driver: Any = connection.connection.driver_connection
+    return bool(driver.info.transaction_status == TransactionStatus.INERROR)
+
+
+def is_deadlock(error: DBAPIError) -> bool:
+    """Whether PostgreSQL gave up this transaction for the sake of another, so that it is worth running again.
+
+    The codes are serialization_failure and deadlock_detected, https://www.postgresql.org/docs/current/mvcc-serialization-failure-handling.html.
+    """
+    return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session
 
-from damd.catalogue.engine import WRITES, is_alive
+from damd.catalogue.engine import WRITES, is_alive, is_deadlock, is_spoilt
 from damd.errors import CatalogueUnavailableError
 
 Result = TypeVar("Result")
@@ -27,6 +27,7 @@ Result = TypeVar("Result")
 _READING_THREADS = 4
 _SAVEPOINT = "damd_change"  # one name for all, so that the driver's statement cache hits
 _LARGEST_BATCH = 128
+_ATTEMPTS = 5  # of a change by itself, where it meets a deadlock each time
 
 
 class _LostTransactionError(CatalogueUnavailableError):
@@ -41,7 +42,10 @@ class _Change(Generic[Result]):
     run: Callable[[Session], Result]
     done: bool = False
     result: Result | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
+
+    def end(self, result: Result | None = None, error: BaseException | None = None) -> None:
+        self.result, self.error, self.done = result, error, True
 
     def outcome(self) -> Result:
         if self.error is not None:
@@ -103,7 +107,14 @@ class Catalogue:
             while not mine.done:
                 batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
                 with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(self._commit, batch, limiter=self._writing_thread)
+                    await self._commit_in_thread(batch)
+
+    async def _commit_in_thread(self, batch: Sequence[_Change[Any]]) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._commit, batch, limiter=self._writing_thread)
+        except RuntimeError as error:  # no further thread can be started
+            for change in batch:
+                change.end(error=CatalogueUnavailableError(error))
 
     def _commit(self, batch: Sequence[_Change[Any]]) -> None:
         """Bring every change of the batch to its end; raises nothing, since an error is its change's own."""
@@ -112,27 +123,33 @@ class Catalogue:
                 self._commit_alone(change)
 
     def _commit_together(self, batch: Sequence[_Change[Any]]) -> bool:
-        outcomes: list[tuple[Any, Exception | None]] = []
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        begun = False
         try:
             with self._writing() as connection:
+                begun = True
                 outcomes.extend(_run_in_savepoint(connection, change) for change in batch)
-        except Exception:  # noqa: BLE001 - nothing was written; each is run again by itself and meets its own error
-            return False
-        for change, (result, error) in zip(batch, outcomes, strict=True):
-            change.result, change.error, change.done = result, error, True
+        except BaseException as error:  # noqa: BLE001 - nothing was written; each is run again by itself and meets its own
+            if begun or not isinstance(error, OperationalError):
+                return False
+            # Locked, or gone: to wait for it once more with each change would hold up everybody.
+            outcomes = [(None, CatalogueUnavailableError(error.orig)) for _ in batch]
+        for change, (result, own_error) in zip(batch, outcomes, strict=True):
+            change.end(result, own_error)
         return True
 
     def _commit_alone(self, change: _Change[Any]) -> None:
-        try:
-            with self._writing() as connection:
-                result = _run(connection, change)
-        except OperationalError as error:
-            change.error = CatalogueUnavailableError(error.orig)
-        except Exception as error:  # noqa: BLE001 - raised again by the caller of write()
-            change.error = error
-        else:
-            change.result = result
-        change.done = True
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._writing() as connection:
+                    result = _run(connection, change)
+            except OperationalError as error:
+                if is_deadlock(error) and attempt < _ATTEMPTS:
+                    continue
+                return change.end(error=CatalogueUnavailableError(error.orig))
+            except BaseException as error:  # noqa: BLE001 - raised again by the caller of write()
+                return change.end(error=error)
+            return change.end(result)
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
@@ -148,16 +165,18 @@ def _run(connection: Connection, change: _Change[Result]) -> Result:
         result = change.run(session)
         session.flush()
     _demand_alive(connection)
+    if is_spoilt(connection):
+        raise _LostTransactionError
     return result
 
 
-def _run_in_savepoint(connection: Connection, change: _Change[Result]) -> tuple[Result | None, Exception | None]:
+def _run_in_savepoint(connection: Connection, change: _Change[Result]) -> tuple[Result | None, BaseException | None]:
     connection.exec_driver_sql(f"SAVEPOINT {_SAVEPOINT}")
     try:
         result, error = _run(connection, change), None
     except (OperationalError, _LostTransactionError):
         raise  # a full disk, a deadlock: the batch is lost, not only this change
-    except Exception as raised:  # noqa: BLE001 - raised again by the caller of write()
+    except BaseException as raised:  # noqa: BLE001 - raised again by the caller of write()
         _demand_alive(connection)  # a session whose flush failed has rolled back everything
         connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
         result, error = None, raised

@@ -60,9 +60,7 @@ def _show(answer: dict[str, Any], *, as_json: bool) -> None:
             scanning = " (scanning)" if root["scanning"] else ""
             lines += [f"  {root['name']}: {root['path']}{scanning}"]
         lines.append(f"{answer['waiting']} waiting, {answer['in_work']} in work")
-        outcomes = answer["since_start"]
-        words = {"SUCCESS": "imported", "SKIPPED": "skipped", "FAILED": "failed"}
-        lines.append("since start: " + ", ".join(f"{outcomes.get(key, 0)} {word}" for key, word in words.items()))
+        lines.append("since start: " + ", ".join(f"{count} {word}" for word, count in answer["since_start"].items()))
     catalogue = answer["catalogue"]
     lines.append(
         f"catalogue: {catalogue['assets']} assets at {catalogue['locations']} locations, "

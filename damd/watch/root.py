@@ -6,7 +6,7 @@ timer, and in every folder that a watcher marks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Protocol
 
@@ -54,12 +54,14 @@ class WatchedRoot:
         self._marks: set[bytes] = set()
         self._marked = anyio.Event()
 
-    async def run(self, sink: Sink, on_reconciled: Callable[[], None], *, task_status: TaskStatus[None]) -> None:
+    async def run(
+        self, sink: Sink, on_reconciled: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None]
+    ) -> None:
         """Watch until cancelled; started once the watches are armed.
 
         Args:
             sink: Takes what may have changed.
-            on_reconciled: Called after the first comparison of the whole tree.
+            on_reconciled: Awaited after the first comparison of the whole tree.
             task_status: Of ``TaskGroup.start``.
 
         Raises:
@@ -69,7 +71,7 @@ class WatchedRoot:
             tasks.start_soon(self._listen, watcher, sink)
             task_status.started()
             await self._reconcile(self.tree.folder, sink)
-            on_reconciled()
+            await on_reconciled()
             rescan_s = self.settings.rescan.total_seconds()
             deadline = anyio.current_time() + rescan_s
             while True:

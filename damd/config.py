@@ -1,0 +1,290 @@
+"""YAML to one frozen `Config`; every error carries file, line, column and key.
+
+The slices declare their settings, and this module assembles them. What concerns several values at once
+(two roots of one name) is checked beside the list that it concerns, so that one run finds every error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from damd.catalogue.engine import CatalogueSettings
+from damd.documents import Document, Location, read_document, write_document
+from damd.errors import ConfigurationError
+from damd.sandbox import SandboxSettings
+from damd.settings import AbsolutePath, Settings
+from damd.subscribers import SUBSCRIBERS
+from damd.subscribers.log import LogSettings
+from damd.subscribers.webhook import SecretSource
+from damd.thumbnails import ThumbnailSettings
+from damd.watch.base import RootSettings
+
+
+class LoggingSettings(Settings):
+    """The section ``logging:``."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+    """``auto``: console on a terminal, JSON elsewhere."""
+
+
+def _default_state() -> Path:
+    """The service's folder (systemd.exec(5)), else the user's (XDG Base Directory Specification)."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    if Path(given).is_absolute():
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not Path(data).is_absolute():
+        data = os.path.expanduser("~/.local/share")  # noqa: PTH111 - Path.expanduser() raises where nobody has a home
+    if not Path(data).is_absolute():
+        raise ConfigurationError(["state: this user has no home folder: name a folder, here or with --state"])
+    return Path(data) / "damd"
+
+
+def _default_name(path: Path) -> str:
+    name = re.sub(r"[^\w.-]+", "-", path.name)[:64]
+    return name if name.strip(".-") else "root"
+
+
+def _refusal(problems: Iterable[tuple[Location, str]]) -> ValidationError:
+    """What a validator raises to tell of several problems, each at its location below the validator's own."""
+    details = [
+        InitErrorDetails(type="value_error", loc=location, input="", ctx={"error": ValueError(text)})
+        for location, text in problems
+    ]
+    return ValidationError.from_exception_data("Config", details)
+
+
+def _check_roots(roots: tuple[RootSettings, ...]) -> tuple[RootSettings, ...]:
+    """Give every root a name, and refuse those that share a name or a folder."""
+    named = tuple(root.model_copy(update={"name": root.name or _default_name(root.path)}) for root in roots)
+    clashes = [clash for index in range(len(named)) for clash in _clashes(named, index)]
+    if clashes:
+        raise _refusal(clashes)
+    return named
+
+
+def _clashes(roots: tuple[RootSettings, ...], index: int) -> Iterator[tuple[Location, str]]:
+    """Of one root with those before it."""
+    root, real = roots[index], _real(roots[index].path)
+    for other in roots[:index]:
+        other_real = _real(other.path)
+        if real == other_real:
+            yield (index, "path"), f"{root.path} is the same folder as {other.path}: remove one of them"
+        elif real.is_relative_to(other_real):
+            yield (index, "path"), f"{root.path} lies in {other.path}, and roots cannot overlap: remove one of them"
+        elif other_real.is_relative_to(real):
+            yield (index, "path"), f"{root.path} contains {other.path}, and roots cannot overlap: remove one of them"
+        elif root.name == other.name:
+            yield (
+                (index, "name"),
+                f"{root.path} and {other.path} are both called {root.name}: name one of them differently",
+            )
+
+
+def _real(path: Path) -> Path:
+    # Unlike Path.resolve(), this takes a loop of symbolic links as it is.
+    return Path(os.path.realpath(path))
+
+
+def _subscriber_type(entry: Any) -> type[Settings] | None:
+    kind = entry.get("kind") if isinstance(entry, Mapping) else None
+    subscriber = SUBSCRIBERS.get(kind) if isinstance(kind, str) else None
+    return subscriber.settings_type if subscriber else None
+
+
+def _subscriber_settings(entry: Any) -> Settings:
+    if isinstance(entry, Settings):
+        return entry
+    known = f"the known kinds are: {', '.join(sorted(SUBSCRIBERS))}"
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"expected an entry such as {{kind: log}}; {known}")  # noqa: TRY004 - pydantic wants it
+    settings_type = _subscriber_type(entry)
+    if settings_type is None:
+        what = "is not a known kind of subscriber" if "kind" in entry else "is missing"
+        raise _refusal([(("kind",), f"{what}; {known}")])
+    return settings_type.model_validate(entry)
+
+
+def _check_subscribers(subscribers: tuple[Settings, ...]) -> tuple[Settings, ...]:
+    names = [getattr(settings, "name", None) for settings in subscribers]
+    repeated = [index for index, name in enumerate(names) if name is not None and name in names[:index]]
+    if repeated:
+        raise _refusal(
+            ((index, "name"), f"another subscriber is called {names[index]} too: give each its own name")
+            for index in repeated
+        )
+    return subscribers
+
+
+def _check_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = [index for index, name in enumerate(plugins) if name in plugins[:index]]
+    if repeated:
+        raise _refusal(((index,), f"{plugins[index]} is named twice: remove one of them") for index in repeated)
+    return plugins
+
+
+SubscriberSettings = Annotated[SerializeAsAny[Settings], BeforeValidator(_subscriber_settings)]
+"""The settings type of the subscriber that the entry's ``kind`` names in `damd.subscribers.SUBSCRIBERS`."""
+
+
+class Config(Settings):
+    """Everything that the configuration says, with a default for whatever it does not say."""
+
+    state: AbsolutePath = Field(default_factory=_default_state)
+    """The folder of the catalogue and the previews."""
+    watch: Annotated[tuple[RootSettings, ...], AfterValidator(_check_roots)] = ()
+    """The roots; each has a name, and none lies within another."""
+    catalogue: CatalogueSettings = CatalogueSettings()
+    ingest: SandboxSettings = SandboxSettings()
+    thumbnails: ThumbnailSettings = ThumbnailSettings()
+    subscribers: Annotated[tuple[SubscriberSettings, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
+    plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
+    """Dotted names of modules with a ``setup(world)``."""
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def roots(self) -> dict[str, RootSettings]:
+        """The roots by their names."""
+        return {root.name: root for root in self.watch if root.name is not None}
+
+    @model_validator(mode="after")
+    def _state_is_no_root(self) -> Self:
+        for root in self.watch:
+            if _real(root.path).is_relative_to(_real(self.state)):
+                text = f"the watched root {root.path} lies in {self.state}: keep damd's own files apart from it"
+                raise _refusal([(("state",), text)])
+        return self
+
+
+def load_config(path: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a configuration file, if one is named, import its plugins, and validate everything.
+
+    Args:
+        path: The file; without one, everything has its default.
+        overrides: Values of top-level keys from the command line, which replace the file's; their problems
+            are told as ``--state: …`` instead of a line.
+
+    Raises:
+        ConfigurationError: With every problem that can be found at once.
+    """
+    document = read_document(path) if path is not None else Document()
+    document.override(overrides or {})
+    for location, text in _load_plugins(document.values.get("plugins")):
+        document.add_problem(location, text)
+    config = None
+    try:
+        config = Config.model_validate(document.values)
+    except ValidationError as error:
+        document.add_invalid(error, lambda location: _known_keys(location, document.values))
+    if config is None or document.problems():
+        raise ConfigurationError(document.problems())
+    return config
+
+
+def _known_keys(location: Location, values: Mapping[str, Any]) -> Sequence[str]:
+    """The keys that may stand in the mapping at this location."""
+    settings_type: type[Settings] | None = Config
+    if location[:1] == ("subscribers",) and len(location) > 1:
+        settings_type = _subscriber_type(values["subscribers"][location[1]])
+        location = location[2:]
+    for part in location:
+        if settings_type is not None and isinstance(part, str):
+            found = settings_type.model_fields.get(part)
+            settings_type = _settings_within(found.annotation) if found else None
+    return list(settings_type.model_fields) if settings_type else []
+
+
+def _settings_within(annotation: Any) -> type[Settings] | None:
+    if arguments := get_args(annotation):
+        return next(filter(None, map(_settings_within, arguments)), None)
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+
+
+def config_as_yaml(config: Config) -> str:
+    """The complete configuration as YAML that `load_config` reads; passwords within URLs are masked."""
+    return write_document(_masked(config.model_dump(mode="json")))
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked(each) for each in value]
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    # A database's password may hold slashes; in the path of a hook an @ is no password's end.
+    within = "[^/?#]*" if value.lower().startswith("http") else ".*"
+    value = re.sub(rf"(://[^/?#:@]*:){within}@", r"\1***@", value)
+    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", value)
+
+
+def check_environment(config: Config) -> list[str]:
+    """What the system lacks for this configuration to work: a sentence for each, with what to do about it."""
+    found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in config.watch]
+    found.append((f"The state folder {config.state}", _state_problem(config.state)))
+    for settings in config.subscribers:
+        secret = getattr(settings, "secret", None)
+        if isinstance(secret, SecretSource):
+            name = getattr(settings, "name", "?")
+            found.append((f"The secret of the subscriber {name}", _secret_problem(secret)))
+    return [f"{what} {problem}." for what, problem in found if problem]
+
+
+def _folder_problem(path: Path, *, write: bool = False) -> str | None:
+    effective = os.access in os.supports_effective_ids
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return "does not exist: create the folder, or correct its path"
+    except OSError as error:
+        return f"cannot be reached ({error.strerror}): let the user that damd runs as enter the folders above it"
+    if not is_folder:
+        return "is not a folder: name a folder, or move away what is in its place"
+    for mode, what in ((os.R_OK, "read"), (os.X_OK, "enter"), *([(os.W_OK, "write to")] if write else [])):
+        if not os.access(path, mode, effective_ids=effective):
+            return f"is closed to damd: let the user that it runs as {what} this folder"
+    return None
+
+
+def _state_problem(state: Path) -> str | None:
+    """It is created where it is missing, so the nearest folder above it matters then."""
+    nearest = next(place for place in (state, *state.parents) if os.path.lexists(place))
+    problem = _folder_problem(nearest, write=True)
+    return f"cannot be created: {nearest} {problem}" if problem and nearest != state else problem
+
+
+def _secret_problem(secret: SecretSource) -> str | None:
+    if secret.env is not None:
+        return None if os.environ.get(secret.env) else f"is missing: set the environment variable {secret.env}"
+    if secret.file is None:
+        return None
+    try:
+        with secret.file.open("rb") as file:
+            return None if file.read(1) else f"is missing: {secret.file} is empty"
+    except OSError as error:
+        return f"cannot be read ({error.strerror}): put it into {secret.file}, readable for the user that damd runs as"
+
+
+def _load_plugins(names: Any) -> Iterator[tuple[Location, str]]:
+    """Import them; whatever is no list of names is left to the validation."""
+    for index, name in enumerate(names if isinstance(names, list) else ()):
+        if not isinstance(name, str):
+            continue
+        try:
+            setup = getattr(importlib.import_module(name), "setup", None)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - other people's code may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            yield ("plugins", index), f"the plugin {name} cannot be loaded ({reason}): is it installed beside damd?"
+        else:
+            if not callable(setup):
+                yield ("plugins", index), f"the plugin {name} has no function setup(world)"

@@ -1,0 +1,112 @@
+"""What the system lacks for a configuration to work."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from damd.config import Config, check_environment
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Root may do anything, so nobody does it instead."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that whoever runs unprivileged may reach, unlike pytest's own."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+        for each in folder.iterdir():
+            each.chmod(0o700)
+
+
+class TestEnvironment:
+    def check(self, public: Path, **values: Any) -> list[str]:
+        config = Config.model_validate({"state": public / "state", **values})
+        with unprivileged():
+            return check_environment(config)
+
+    def test_a_healthy_one_has_no_problems(self, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (public / "in").mkdir(mode=0o755)
+        monkeypatch.setenv("GALLERY_SECRET", "x")
+        webhook = {"kind": "webhook", "name": "a", "url": "https://a", "secret": {"env": "GALLERY_SECRET"}}
+
+        assert self.check(public, watch=[{"path": public / "in"}], subscribers=[webhook]) == []
+
+    def test_roots_have_to_be_folders_that_can_be_read(self, public: Path) -> None:
+        (public / "a-file").touch()
+        (public / "unreadable").mkdir()
+        (public / "unreadable").chmod(0o333)
+        (public / "unsearchable").mkdir()
+        (public / "unsearchable").chmod(0o444)
+        (public / "hidden").mkdir()
+        (public / "hidden").chmod(0)
+        paths = [public / name for name in ("missing", "a-file", "unreadable", "unsearchable", "hidden/in")]
+
+        assert self.check(public, watch=[{"path": path} for path in paths]) == [
+            f"The root missing ({paths[0]}) does not exist: create the folder, or correct its path.",
+            f"The root a-file ({paths[1]}) is not a folder: name a folder, or move away what is in its place.",
+            f"The root unreadable ({paths[2]}) is closed to damd: let the user that it runs as read this folder.",
+            f"The root unsearchable ({paths[3]}) is closed to damd: let the user that it runs as enter this folder.",
+            (
+                f"The root in ({paths[4]}) cannot be reached (Permission denied): "
+                "let the user that damd runs as enter the folders above it."
+            ),
+        ]
+
+    def test_the_state_has_to_be_writable_or_to_be_made(self, public: Path) -> None:
+        (public / "locked").mkdir()
+        (public / "locked").chmod(0o555)
+        (public / "a-file").touch()
+
+        assert self.check(public, state=public / "new" / "state") == []
+        assert self.check(public, state=public / "locked") == [
+            f"The state folder {public}/locked is closed to damd: let the user that it runs as write to this folder."
+        ]
+        assert self.check(public, state=public / "locked" / "state") == [
+            (
+                f"The state folder {public}/locked/state cannot be created: {public}/locked is closed to damd: "
+                "let the user that it runs as write to this folder."
+            )
+        ]
+        assert "is not a folder" in self.check(public, state=public / "a-file" / "state")[0]
+
+    def test_secrets_have_to_be_there(self, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("NO_SUCH_SECRET", raising=False)
+        (public / "empty").touch(mode=0o644)
+        (public / "unreadable").touch(mode=0o000)
+        sources: list[dict[str, Any]] = [{"file": public / name} for name in ("missing", "empty", "unreadable")]
+        webhooks = [
+            {"kind": "webhook", "name": f"hook{number}", "url": "https://a", "secret": source}
+            for number, source in enumerate([*sources, {"env": "NO_SUCH_SECRET"}])
+        ]
+
+        advice = "readable for the user that damd runs as."
+        assert self.check(public, subscribers=webhooks) == [
+            (
+                "The secret of the subscriber hook0 cannot be read (No such file or directory): "
+                f"put it into {public}/missing, {advice}"
+            ),
+            f"The secret of the subscriber hook1 is missing: {public}/empty is empty.",
+            (
+                "The secret of the subscriber hook2 cannot be read (Permission denied): "
+                f"put it into {public}/unreadable, {advice}"
+            ),
+            "The secret of the subscriber hook3 is missing: set the environment variable NO_SUCH_SECRET.",
+        ]
