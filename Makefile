@@ -15,14 +15,17 @@ help:
 	@echo "make install  the set-up alone, into ./.venv"
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "damd needs Python 3.11 or later: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --editable '.[all]'
+	@echo "Installing damd into ./$(VENV), which takes a minute the first time …"
+	@$(PIP) install --quiet --editable '.[all]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet --editable '.[all,dev]'
+	@echo "Installing damd and its test tools into ./$(VENV), which takes a minute the first time …"
+	@$(PIP) install --quiet --editable '.[all,dev]'
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed
@@ -31,7 +34,9 @@ install-dev: $(VENV)/.installed-dev
 
 run: install
 	@mkdir -p inbox
-	@$(BIN)/damd run --watch ./inbox --state ./damd-state
+	@echo "damd begins to watch ./inbox, with its catalogue in ./damd-state. Now drop a picture into ./inbox;"
+	@echo "in another terminal: $(BIN)/damd assets list --state ./damd-state. Ctrl-C ends it."
+	@exec $(BIN)/damd run --watch ./inbox --state ./damd-state
 
 test: install-dev
 	$(BIN)/pytest

@@ -10,11 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
 from sqlalchemy import Engine
-from sqlmodel import select
 
 from damd.catalogue.engine import make_engine
 from damd.catalogue.record import forget_unsupported
-from damd.catalogue.roots import Place, Roots, claim
+from damd.catalogue.roots import Place, Roots, claim, known_roots
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Root, Table
@@ -66,7 +65,7 @@ def register_systems(world: World) -> None:
 
 async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:
     """Tell the catalogue of the configured roots; returns all that it was ever told of."""
-    known = await catalogue.read(lambda session: list(session.exec(select(Root))))
+    known = await catalogue.read(known_roots)
     wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
     catalogued = [name for name, root in config.roots.items() if root.unsupported == "catalogue"]
     if catalogued:

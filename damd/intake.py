@@ -143,13 +143,12 @@ class Intake:
         looks = await anyio.to_thread.run_sync(_take_signatures, due)
         now = time.monotonic()
         for path, signature in zip(due, looks, strict=True):
-            if signature is None:
-                self._settling.forget(path)
-                self._settle_s.pop(path, None)
-                continue
-            newest_ns = max(signature.mtime_ns, signature.ctime_ns)
+            # One that is gone settles like any other: it may have been sighted anew since it was looked for.
+            newest_ns = max(signature.mtime_ns, signature.ctime_ns) if signature is not None else 0
             if self._settling.observe(path, signature, newest_ns, now=now, wall_ns=wall_ns):
-                self._ready[path] = self._settle_s.pop(path)
+                settle_s = self._settle_s.pop(path)
+                if signature is not None:
+                    self._ready[path] = settle_s
         self._make_room()
 
     def _make_room(self) -> None:
@@ -158,7 +157,7 @@ class Intake:
             self._room = anyio.Event()
 
     def _start(self, tasks: TaskGroup) -> None:
-        while self._ready and len(self._in_work) < self._concurrency:
+        while self._ready and len(self._in_work) < self._concurrency and not self._stopping:
             path = next(iter(self._ready))
             self._in_work[path] = _Work(self._ready.pop(path))
             tasks.start_soon(self._ingest, path)

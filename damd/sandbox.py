@@ -81,6 +81,10 @@ class Sandbox:
         self._slots = anyio.Semaphore(self.worker_count, max_value=self.worker_count, fast_acquire=True)
         self._turnstile = anyio.Lock(fast_acquire=True)  # passed on the way to a slot
 
+    def add_reader(self, name: str, module: str) -> None:
+        """Let workers use a further reader, such as a plugin's, by its module's name."""
+        self._readers[name] = module
+
     async def __aenter__(self) -> Self:
         self._open = True
         return self

@@ -75,13 +75,18 @@ def _is_below(path: bytes, folder: bytes) -> bool:
     return path.startswith(folder.rstrip(b"/") + b"/")
 
 
+def known_roots(session: Session) -> list[Root]:
+    """Every root that the catalogue was ever told of."""
+    return list(session.exec(select(Root)))
+
+
 def claim(session: Session, wanted: Iterable[Place]) -> list[Root]:
     """Record the configured roots, each a name and the real path of its folder; returns all that are known.
 
     What the catalogue knows below a new root by another key, since it was ingested outside every root or
     under a root that is no longer configured, gets its key from this one.
     """
-    known = {root.name: root.path for root in session.exec(select(Root))}
+    known = {root.name: root.path for root in known_roots(session)}
     for name, path in wanted:
         if known.get(name) == path:
             continue
@@ -97,7 +102,7 @@ def claim(session: Session, wanted: Iterable[Place]) -> list[Root]:
         else:
             session.execute(insert(Root).values(name=name, path=path, claimed_at=now()))
         known[name] = path
-    return list(session.exec(select(Root)))
+    return known_roots(session)
 
 
 def _move_keys(session: Session, other: str, folder: bytes, root: Place) -> None:

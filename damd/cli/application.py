@@ -6,10 +6,11 @@ commands, so that ``damd --help`` and ``--version`` answer at once.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -30,17 +31,17 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits(3)
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="The configuration, a YAML file. Default: none is needed."),
+    typer.Option("--config", "-c", metavar="FILE", help="The configuration, a YAML file; without one, everything has its default."),
 ]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIR",
-        help="Where catalogue and previews lie. Default: what the configuration says, else ~/.local/share/damd.",
+        help="The folder of the catalogue and the previews, instead of the configured one or ~/.local/share/damd.",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, on standard output.")]
 
 application = typer.Typer(
     name="damd",
@@ -62,7 +63,7 @@ def _show_version(wanted: bool) -> None:
 @application.callback()
 def _application(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and end.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -70,6 +71,9 @@ def _application(
 
 def main() -> NoReturn:
     """The program ``damd``."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal may know fewer characters than the names of files do.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         application()
     except BaseException as error:  # noqa: BLE001 - whatever is not understood is raised again
@@ -79,8 +83,9 @@ def main() -> NoReturn:
 
 def _end(error: BaseException) -> NoReturn:
     """Say what happened in the way that its kind asks for, and end the process."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
+    causes = list(_causes(error))
+    if len({type(cause) for cause in causes}) == 1:
+        error = causes[0]  # several tasks meet the same closed pipe
     if isinstance(error, BrokenPipeError):
         # Whoever read the output has seen enough; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -91,6 +96,15 @@ def _end(error: BaseException) -> NoReturn:
         raise error
     say(f"damd: {error}" if not isinstance(error, ConfigurationError) else str(error))
     sys.exit(_exit_code(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error itself, or what lies in a group, however deep."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for each in error.exceptions:
+        yield from _causes(each)
 
 
 def _exit_code(error: DamdError) -> int:
@@ -113,11 +127,13 @@ def load(config: Path | None, state: Path | None, **overrides: Any) -> Config:
 
 
 def say(words: str) -> None:
-    """Tell a person something, on standard error; unprintable characters are escaped."""
-    clean = "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in words
-    )
-    typer.echo(clean.encode("utf-8", "backslashreplace").decode(), err=True)
+    """Tell a person something, on standard error; what is unprintable in its lines is escaped."""
+    typer.echo("\n".join(map(printable, words.split("\n"))), err=True)
+
+
+def printable(text: str) -> str:
+    """Without what could move the terminal's cursor: names of files are anybody's."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def print_json(values: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json
+from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json, printable
 from damd.errors import DamdError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAGE = 200
 _SHORTEST_HASH = 6  # of what is taken for the beginning of a SHA-256
 
-assets = typer.Typer(no_args_is_help=True, help="List and show what is catalogued.", rich_markup_mode=None)
+assets = typer.Typer(no_args_is_help=True, help="List and show the assets in the catalogue.", rich_markup_mode=None)
 
 
 @assets.command("list")
@@ -29,7 +29,10 @@ def list_assets(
     as_json: JsonOption = False,
     family: Annotated[str | None, typer.Option(metavar="FAMILY", help="Only this family, such as image.")] = None,
 ) -> None:
-    """List all assets in the order in which they were imported."""
+    """List the assets, one a line, in the order of their import.
+
+    The columns: number, SHA-256, type, pixels, path (and how many more places it lies at).
+    """
     import anyio
 
     settings = load(config, state)
@@ -38,12 +41,12 @@ def list_assets(
 
 @assets.command()
 def show(
-    asset: Annotated[str, typer.Argument(metavar="ASSET", help="Its number, the beginning of its SHA-256, or a path.")],
+    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset's number, the first digits (6 or more) of its SHA-256, or a path where it lies.")],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show all that is known of one asset."""
+    """Show everything that is known of one asset."""
     import anyio
 
     settings = load(config, state)
@@ -97,7 +100,7 @@ def _print_table(described: list[dict[str, Any]]) -> None:
         size = f"{image['width']}×{image['height']}" if image else ""
         locations = asset["locations"]
         more = f" (+{len(locations) - 1})" if len(locations) > 1 else ""
-        where = _printable(locations[0]["path"]) if locations else "-"
+        where = printable(locations[0]["path"]) if locations else "-"
         kind = asset["mime_type"] or "unknown"
         typer.echo(f"{asset['asset_id']:>6}  {asset['sha256'][:12]}  {kind:<12}  {size:>11}  {where}{more}")
 
@@ -143,9 +146,4 @@ def _print_asset(asset: dict[str, Any]) -> None:
             rows += [(f"{name}.{column}", value) for column, value in each.items() if value is not None]
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        typer.echo(f"{name:<{width}}  {_printable(str(value))}")
-
-
-def _printable(text: str) -> str:
-    """Without what could move the terminal's cursor: names of files are anybody's."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+        typer.echo(f"{name:<{width}}  {printable(str(value))}")

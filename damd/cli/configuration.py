@@ -13,7 +13,7 @@ configuration = typer.Typer(no_args_is_help=True, help="Check or show the config
 def check(config: ConfigOption = None, state: StateOption = None) -> None:
     """Check the configuration, and that what it names is there.
 
-    Ends with 0, or with 78 and every fault on a line of its own.
+    The exit code is 0, or 78 with every fault on a line of its own.
     """
     from damd.config import check_environment
 
@@ -27,7 +27,7 @@ def check(config: ConfigOption = None, state: StateOption = None) -> None:
 
 @configuration.command()
 def show(config: ConfigOption = None, state: StateOption = None) -> None:
-    """Print the whole configuration that is in force, with every default, as YAML."""
+    """Print the configuration in force as YAML, with every default."""
     from damd.config import config_as_yaml
 
     typer.echo(config_as_yaml(load(config, state)), nl=False)

@@ -23,6 +23,7 @@ from damd.cli.application import (
     console,
     load,
     print_json,
+    printable,
     say,
 )
 
@@ -39,15 +40,15 @@ _COMMANDS_PER_WORKER = 4
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, and folders with all that is below.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with all that is in them.")],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be imported, and change nothing.")] = False,
 ) -> None:
-    """Ingest files now, beside a running daemon or without one.
+    """Import files now; a daemon need not run, and may.
 
-    Ends with 0, or with 3 if some files failed; each failure is named with its reason.
+    The exit code is 0, or 3 if files failed; each of those is told with its reason.
     """
     import anyio
 
@@ -124,9 +125,10 @@ class _Run:
         from damd.watch.reconcile import Tree
 
         for path in self._paths:
-            if not path.is_dir():
+            # Not Path's own questions, which raise where a folder is closed or a name too long.
+            if not os.path.isdir(path):  # noqa: PTH112
                 # A link that is named is meant; one that is come across is not followed.
-                yield path.resolve() if path.exists() else path
+                yield path.resolve() if os.path.exists(path) else path.absolute()  # noqa: PTH110
                 continue
             folder = os.fsencode(path.resolve())
             state = os.fsencode(self._config.state.resolve())
@@ -157,7 +159,7 @@ class _Run:
         elif result.status == "FAILED" or self._dry_run:
             from damd.events import readable
 
-            words = f"{result.status}: {readable(path)}: {result.reason}"
+            words = printable(f"{result.status}: {readable(path)}: {result.reason}")
             say(words) if self._progress is None else self._progress.console.print(words)
 
     def _sum_up(self, seconds: float) -> None:

@@ -15,14 +15,15 @@ def run(
     watch: Annotated[
         list[Path] | None,
         typer.Option(
-            "--watch", "-w", metavar="DIR", help="Watch this folder instead of the configured ones. Repeatable."
+            "--watch", "-w", metavar="DIR", help="A folder to watch, instead of the configured ones; may be given several times."
         ),
     ] = None,
     state: StateOption = None,
 ) -> None:
-    """Watch folders until stopped; Ctrl-C or SIGTERM finishes what is in work.
+    """Watch folders, and import what lies in them and what arrives.
 
-    What lies in the folders already is catalogued too. No configuration is needed: damd run --watch DIR
+    Runs until Ctrl-C or SIGTERM, which let it finish the files in work; a second one ends it at once. No
+    configuration is needed: damd run --watch DIR
     """
     import anyio
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def status(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Say what the running daemon does.
+    """Show what the running daemon is doing.
 
-    Without one it ends with 69, and says what the catalogue alone can say.
+    Where none runs, the exit code is 69, and only what the catalogue holds is shown.
     """
     import anyio
 

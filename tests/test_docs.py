@@ -1,0 +1,88 @@
+"""What the documentation shows works as it is shown."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+from pictures import make_picture
+
+PROJECT = Path(__file__).parent.parent
+
+
+def fenced(document: str, language: str) -> list[str]:
+    text = (PROJECT / "docs" / document).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def indented(document: str, first_line: str) -> str:
+    """The indented block of a document that begins with this line."""
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", (PROJECT / document).read_text(), re.MULTILINE)
+    [block] = [dedent(block).strip() for block in blocks if dedent(block).strip().startswith(first_line)]
+    return block
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(folder), "XDG_DATA_HOME": str(folder / "data")}
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def ingest(folder: Path, *paths: Path) -> list[dict[str, object]]:
+    done = run(folder, "-m", "damd", "ingest", *map(str, paths), "--config", "damd.yaml", "--state", "state", "--json")
+    assert "Traceback" not in done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) -> None:
+    [plugin] = fenced("extending.md", "python")
+    [configuration] = fenced("extending.md", "yaml")
+    (tmp_path / "damd_text.py").write_text(plugin)
+    (tmp_path / "damd.yaml").write_text(configuration)
+    poem = tmp_path / "poem.txt"
+    poem.write_text("one\ntwo\nthree\n")
+
+    [result] = ingest(tmp_path, poem)
+    assert (result["status"], result["family"]) == ("SUCCESS", "text")
+
+    shown = run(tmp_path, "-m", "damd", "assets", "show", "1", "--config", "damd.yaml", "--state", "state", "--json")
+    assert json.loads(shown.stdout)["components"] == {"text_properties": {"lines": 3}}
+
+
+def test_the_plugin_in_the_readme_hears_of_imports(tmp_path: Path) -> None:
+    (tmp_path / "teller.py").write_text(indented("README.md", "from damd.events import FileImportedEvent"))
+    (tmp_path / "damd.yaml").write_text("plugins: [teller]\n")
+    picture = make_picture(tmp_path / "picture.jpg")
+
+    done = run(tmp_path, "-m", "damd", "ingest", str(picture), "--config", "damd.yaml", "--state", "state")
+    assert done.stdout == f"{picture} is asset 1\n"
+
+
+def test_the_command_in_the_readme_counts_assets(tmp_path: Path) -> None:
+    command = indented("README.md", "from dataclasses import dataclass")
+    program = indented("README.md", "import sys")
+    program = program.replace(
+        "print(result.one())",
+        "world.register_system(count_assets)\n"
+        "        print((await world.dispatch_command(CountAssetsCommand())).one(), result.one().status)",
+    )
+    picture = make_picture(tmp_path / "picture.jpg")
+    (tmp_path / "program.py").write_text(f"{command}\n\n{program}\n")
+
+    done = run(tmp_path, "program.py", str(picture))
+    assert (done.stdout, done.stderr) == ("1 SUCCESS\n", "")
+
+
+def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "damd.yaml").write_text(indented("README.md", "watch:"))
+    done = run(tmp_path, "-m", "damd", "config", "show", "--config", "damd.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "https://gallery.example/hooks/damd" in done.stdout
+
+
+def test_the_receiver_of_webhooks_is_python(tmp_path: Path) -> None:
+    [receiver] = fenced("webhooks.md", "python")
+    compile(receiver, "receiver.py", "exec")
+    assert len([line for line in receiver.splitlines() if line.strip()]) <= 20
