@@ -9,6 +9,9 @@ import structlog
 from damd.events import Event
 from damd.settings import Settings
 
+_TAKEN = frozenset({"version", "event", "event_id"})
+"""Names of data that the line has no place for: the first is for machines, the others are the line's own."""
+
 _log = structlog.get_logger("damd.events")
 
 
@@ -41,5 +44,5 @@ class LogSubscriber:
 
     async def receive(self, event: Event) -> None:
         """Write the line; its text is the event's type, its fields are the event's data."""
-        fields = {name: value for name, value in event.data().items() if value is not None and name != "version"}
-        _log.info(event.event_type, event_id=event.event_id, **fields)
+        said = {name: value for name, value in event.data().items() if value is not None and name not in _TAKEN}
+        _log.info(event.event_type, event_id=event.event_id, **said)
