@@ -7,6 +7,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio.to_thread
 from sqlalchemy import Engine
@@ -84,7 +85,7 @@ def _wanted_roots(config: Config, known: Mapping[str, bytes]) -> list[Place]:
     for name, root in config.roots.items():
         path = os.path.realpath(os.fsencode(root.path))
         wanted.append(Place(name, path))
-        if known.get(name, path) != path and os.path.isdir(known[name]):
+        if known.get(name, path) != path and Path(os.fsdecode(known[name])).is_dir():
             other = readable(known[name])
             problems.append(
                 f"watch: the catalogue knows {name} as {other}, which is still there: give {root.path} another name"
@@ -108,6 +109,8 @@ def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
 
 
 def _open_catalogue(config: Config) -> Engine:
+    for plugin in config.plugins:
+        importlib.import_module(plugin)  # a Config that no file was read for; its tables are made here
     engine = make_engine(config.catalogue, config.state)
     upgrade(engine, Table.metadata)
     return engine

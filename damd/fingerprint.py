@@ -95,6 +95,7 @@ async def calculate_hash(path: str | os.PathLike[str]) -> str:
 
 
 def _hash_file(path: str | os.PathLike[str]) -> str:
+    regular_file_status(Path(path))  # merely to open a device can set something off
     try:
         # Without O_NONBLOCK a FIFO that took the file's place would hold the thread until somebody writes.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -102,11 +103,13 @@ def _hash_file(path: str | os.PathLike[str]) -> str:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise NotAFileError("a symbolic link or a socket") from error
         raise UnreadableFileError(error) from error
-    with os.fdopen(descriptor, "rb") as file:
-        try:
-            kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
-            if kind != stat.S_IFREG:
-                raise NotAFileError(_KINDS.get(kind, "nothing that damd knows"))
+    try:
+        kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
+        if kind != stat.S_IFREG:
+            raise NotAFileError(_KINDS.get(kind, "nothing that damd knows"))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:  # which would leave a folder's open
             return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise UnreadableFileError(error) from error
+    except OSError as error:
+        raise UnreadableFileError(error) from error
+    finally:
+        os.close(descriptor)

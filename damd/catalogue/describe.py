@@ -83,8 +83,9 @@ def assets_at(session: Session, place: Place) -> list[int]:
 
 
 def assets_by_hash(session: Session, prefix: str) -> list[int]:
-    """The assets whose SHA-256 begins so, at most ten."""
-    statement = select(ContentHash.entity_id).where(col(ContentHash.sha256).startswith(prefix, autoescape=True))
+    """The assets whose SHA-256 begins so, in letters of either case; at most ten."""
+    begins = col(ContentHash.sha256).startswith(prefix.lower(), autoescape=True)
+    statement = select(ContentHash.entity_id).where(begins)
     return list(session.exec(statement.limit(10)))
 
 

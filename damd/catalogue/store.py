@@ -146,10 +146,12 @@ class Catalogue:
             except OperationalError as error:
                 if is_deadlock(error) and attempt < _ATTEMPTS:
                     continue
-                return change.end(error=CatalogueUnavailableError(error.orig))
+                change.end(error=CatalogueUnavailableError(error.orig))
             except BaseException as error:  # noqa: BLE001 - raised again by the caller of write()
-                return change.end(error=error)
-            return change.end(result)
+                change.end(error=error)
+            else:
+                change.end(result)
+            break
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:

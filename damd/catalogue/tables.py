@@ -97,12 +97,24 @@ class FileProperties(Component, table=True):
     first_name: str = Field(sa_type=Text)
 
 
-class Location(Component, table=True):
+class SeenPath(Table):
+    """A path and the `Signature` that its file had; the columns that locations and failures share.
+
+    `path` is below the root's folder, or absolute where `root` is empty, outside every root.
+    """
+
+    root: str = Field(max_length=64)
+    path: bytes = Field(sa_type=LargeBinary)
+    size_bytes: int = Field(sa_type=BigInteger)
+    mtime_ns: int = Field(sa_type=BigInteger)
+    ctime_ns: int = Field(sa_type=BigInteger)
+    inode: int = Field(sa_type=BigInteger)
+
+
+class Location(SeenPath, Component, table=True):
     """One place where an asset's bytes lie.
 
-    `path` is below the root's folder, or absolute where `root` is empty, outside every root. The four
-    fields of `Signature` are the file's at the moment before it was hashed; `device` is kept for people
-    and decides nothing.
+    Its signature is from before the file was hashed; `device` is kept for people and decides nothing.
     """
 
     __tablename__ = "location"
@@ -110,12 +122,6 @@ class Location(Component, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     entity_id: int = Field(foreign_key="entity.id", ondelete="CASCADE", index=True)
-    root: str = Field(max_length=64)
-    path: bytes = Field(sa_type=LargeBinary)
-    size_bytes: int = Field(sa_type=BigInteger)
-    mtime_ns: int = Field(sa_type=BigInteger)
-    ctime_ns: int = Field(sa_type=BigInteger)
-    inode: int = Field(sa_type=BigInteger)
     device: int = Field(sa_type=BigInteger)
     first_seen_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     missing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -178,7 +184,7 @@ class Root(Table, table=True):
     claimed_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
 
 
-class Failure(Table, table=True):
+class Failure(SeenPath, table=True):
     """A path that could not be ingested, with the signature under which it was tried.
 
     `next_attempt_at` is None where the same bytes would only fail again.
@@ -188,12 +194,6 @@ class Failure(Table, table=True):
     __table_args__ = (UniqueConstraint("root", "path"),)
 
     id: int | None = Field(default=None, primary_key=True)
-    root: str = Field(max_length=64)
-    path: bytes = Field(sa_type=LargeBinary)
-    size_bytes: int = Field(sa_type=BigInteger)
-    mtime_ns: int = Field(sa_type=BigInteger)
-    ctime_ns: int = Field(sa_type=BigInteger)
-    inode: int = Field(sa_type=BigInteger)
     reason: str = Field(sa_type=Text)
     permanent: bool
     attempts: int

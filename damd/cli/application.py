@@ -31,7 +31,12 @@ EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits(3)
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", metavar="FILE", help="The configuration, a YAML file; without one, everything has its default."),
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="The configuration, a YAML file; without one, everything has its default.",
+    ),
 ]
 StateOption = Annotated[
     Path | None,

@@ -41,7 +41,13 @@ def list_assets(
 
 @assets.command()
 def show(
-    asset: Annotated[str, typer.Argument(metavar="ASSET", help="The asset's number, the first digits (6 or more) of its SHA-256, or a path where it lies.")],
+    asset: Annotated[
+        str,
+        typer.Argument(
+            metavar="ASSET",
+            help="The asset's number, the first digits (6 or more) of its SHA-256, or a path where it lies.",
+        ),
+    ],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

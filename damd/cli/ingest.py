@@ -126,9 +126,9 @@ class _Run:
 
         for path in self._paths:
             # Not Path's own questions, which raise where a folder is closed or a name too long.
-            if not os.path.isdir(path):  # noqa: PTH112
+            if not os.path.isdir(path):  # noqa: PTH112 - see above
                 # A link that is named is meant; one that is come across is not followed.
-                yield path.resolve() if os.path.exists(path) else path.absolute()  # noqa: PTH110
+                yield path.resolve() if os.path.exists(path) else path.absolute()  # noqa: PTH110 - see above
                 continue
             folder = os.fsencode(path.resolve())
             state = os.fsencode(self._config.state.resolve())
@@ -195,11 +195,17 @@ async def _as_json(world: World, path: Path, result: IngestResult) -> dict[str, 
     }
 
 
+def _leads_somewhere(path: Path) -> bool:
+    return os.path.islink(path) and os.path.exists(path)  # noqa: PTH114, PTH110 - these raise nothing
+
+
 async def _foresee(world: World, path: Path) -> IngestResult:
     """What ingesting this file would come to, as far as can be known without reading pictures."""
     import anyio.to_thread
 
-    from damd.catalogue.queries import does_hash_exist, is_path_imported
+    from damd.catalogue.queries import does_hash_exist, find_path, is_path_imported
+    from damd.catalogue.roots import Roots
+    from damd.catalogue.store import Catalogue
     from damd.errors import FileError, UnsupportedTypeError
     from damd.filetype import get_mime_type
     from damd.fingerprint import calculate_hash, take_signature
@@ -207,9 +213,15 @@ async def _foresee(world: World, path: Path) -> IngestResult:
     from damd.results import DUPLICATE_HASH, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 
     try:
-        await anyio.to_thread.run_sync(take_signature, path)
+        if await anyio.to_thread.run_sync(_leads_somewhere, path):
+            return IngestResult(status=IngestStatus.SKIPPED, reason="Symbolic link: not followed")
+        signature = await anyio.to_thread.run_sync(take_signature, path)
         if await is_path_imported(world, path):
             return IngestResult(status=IngestStatus.SKIPPED, reason=PATH_ALREADY_IMPORTED)
+        place = await anyio.to_thread.run_sync(world.get_resource(Roots).place, path)
+        failure = (await world.get_resource(Catalogue).read(lambda session: find_path(session, place))).failure
+        if failure is not None and failure.permanent and failure.signature == signature:
+            return IngestResult(status=IngestStatus.FAILED, reason=failure.reason)
         sha256 = await calculate_hash(path)
         if await does_hash_exist(world, sha256):
             return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, sha256=sha256)

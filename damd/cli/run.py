@@ -15,7 +15,10 @@ def run(
     watch: Annotated[
         list[Path] | None,
         typer.Option(
-            "--watch", "-w", metavar="DIR", help="A folder to watch, instead of the configured ones; may be given several times."
+            "--watch",
+            "-w",
+            metavar="DIR",
+            help="A folder to watch, instead of the configured ones; may be given several times.",
         ),
     ] = None,
     state: StateOption = None,

@@ -25,6 +25,7 @@ from damd.errors import (
     FileChangedError,
     FileError,
     NotAFileError,
+    PermanentFileError,
     TransientFileError,
     UnreadableFileError,
     UnsupportedTypeError,
@@ -33,6 +34,7 @@ from damd.events import readable
 from damd.fingerprint import Signature, calculate_hash, take_signature
 from damd.ingest.policy import RootPolicies
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
+from damd.readers.failures import clean
 from damd.results import PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 from damd.world import BaseCommand, CommandResult, World, handles_command
 
@@ -40,6 +42,8 @@ _log = structlog.get_logger(__name__)
 
 ROUNDS = 3
 """How often a file that changes while it is read is started over before it is left for later."""
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +59,14 @@ async def handle_ingest_file(
 ) -> IngestResult | CommandResult:
     """Ingest a file; raises nothing that is the file's or the catalogue's fault.
 
-    A path of which nothing can be learnt, not even that it exists, comes back as FAILED and is not noted.
+    A path of which nothing can be learnt, not even that it exists, comes back as FAILED and is not noted;
+    nor is a file that is gone before it has been read.
     """
     started_at_s = time.time()
     try:
         finding = await anyio.to_thread.run_sync(_look, roots, cmd.file_path)
     except OSError as error:
-        gone = error.errno in {errno.ENOENT, errno.ENOTDIR}
-        return _failed(UnreadableFileError(error), None if gone else _soon())
+        return _failed(UnreadableFileError(error), None if error.errno in _GONE else _soon())
     try:
         known = await catalogue.read(lambda session: find_path(session, finding.place))
         if known.location and not known.location.missing and known.location.signature == finding.signature:
@@ -80,7 +84,10 @@ async def handle_ingest_file(
         )
         return await _ingest(world, process, known.location)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
-        return await _note_failure(catalogue, finding, _as_file_error(error, cmd.file_path))
+        file_error = _as_file_error(error, cmd.file_path)
+        if await _is_gone(cmd.file_path, file_error):
+            return _failed(file_error, None)
+        return await _note_failure(catalogue, finding, file_error)
 
 
 def _look(roots: Roots, path: Path) -> Finding:
@@ -119,22 +126,41 @@ async def _ingest(
 
 
 def _as_file_error(error: Exception, path: Path) -> FileError:
+    """What is said of the file; handlers of plugins raise anything, and put anything into words."""
+    said = _said(error)
     if isinstance(error, FileError):
-        return error
+        if error.args == (said,):
+            return error
+        return PermanentFileError(said) if error.permanent else TransientFileError(said)
     if isinstance(error, OSError):
-        return UnreadableFileError(error)
+        another = error.filename if isinstance(error.filename, str | bytes) else os.fspath(path)
+        if os.fsencode(another) == os.fsencode(path):
+            return UnreadableFileError(error)
+        return TransientFileError(clean(f"{error.strerror}: {readable(another)}"))
     if isinstance(error, CatalogueError):
-        return TransientFileError(str(error))
+        return TransientFileError(said)
     _log.error("ingest failed unexpectedly", path=readable(path), exc_info=error)
-    return TransientFileError(f"Unexpected {type(error).__name__}: {error}")
+    return TransientFileError(f"Unexpected {type(error).__name__}: {said}")
+
+
+async def _is_gone(path: Path, error: FileError) -> bool:
+    says_so = isinstance(error, UnreadableFileError) and error.errno in _GONE
+    return says_so and not await anyio.to_thread.run_sync(os.path.lexists, path)
+
+
+def _said(error: Exception) -> str:
+    try:
+        return clean(error)
+    except Exception:  # noqa: BLE001 - its class is a plugin's
+        return ""
 
 
 async def _note_failure(catalogue: Catalogue, finding: Finding, error: FileError) -> IngestResult:
     at = datetime.now(UTC)
     try:
         retry_at = await catalogue.write(lambda session: record_failure(session, finding, error, at=at))
-    except CatalogueError as unnoted:
-        _log.warning("a failure could not be noted", path=readable(finding.place.path), error=str(unnoted))
+    except Exception as unnoted:  # noqa: BLE001 - a damaged database raises what no CatalogueError stands for
+        _log.warning("a failure could not be noted", path=readable(finding.place.path), error=_said(unnoted))
         retry_at = _soon()
     return _failed(error, retry_at)
 

@@ -14,30 +14,16 @@ from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import FileChangedError, UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
-from damd.fingerprint import Signature, regular_file_status, take_signature
+from damd.fingerprint import Signature, regular_file_status
 from damd.ingest.policy import RootPolicies
-from damd.media.base import Families, ProcessMediaCommand, Reading, conclude
+from damd.media.base import Families, HashedFileCommand, ProcessMediaCommand, Reading, begin, conclude
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
-from damd.world import BaseCommand, CommandResult, World, handles_command
+from damd.world import CommandResult, World, handles_command
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessFileByHashCommand(BaseCommand):
-    """Process a file by its content's hash.
-
-    Attributes:
-        file_path: The file.
-        file_hash: Its SHA-256.
-        signature: From before it was hashed; taken anew where it is None.
-        started_at_s: When the file was first looked at, in seconds since 1970.
-        announce: Whether its import is told to anybody.
-    """
-
-    file_path: Path
-    file_hash: str
-    signature: Signature | None = None
-    started_at_s: float | None = None
-    announce: bool = True
+class ProcessFileByHashCommand(HashedFileCommand):
+    """Process a file by its content's hash."""
 
 
 @handles_command(ProcessFileByHashCommand)
@@ -54,23 +40,14 @@ async def handle_process_by_hash(
     Raises:
         FileError: It cannot be read, changed meanwhile, or no family reads it.
     """
-    signature = cmd.signature
-    if signature is None:
-        signature = await anyio.to_thread.run_sync(take_signature, cmd.file_path)
+    signature = await begin(cmd)
     asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
     if asset_id is not None:
         return await _add_location(cmd, signature, asset_id, catalogue, roots)
     mime_type = await anyio.to_thread.run_sync(_mime_type, cmd.file_path)
     family = families.of(mime_type)
     command_type = family.command if family else ProcessMediaCommand
-    command = command_type(
-        file_path=cmd.file_path,
-        file_hash=cmd.file_hash,
-        mime_type=mime_type,
-        signature=signature,
-        started_at_s=cmd.started_at_s,
-        announce=cmd.announce,
-    )
+    command = command_type(**vars(cmd) | {"signature": signature}, mime_type=mime_type)
     try:
         if family is not None:
             return await world.dispatch_command(command)

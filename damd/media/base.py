@@ -29,13 +29,12 @@ from damd.world import BaseCommand, World
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessMediaCommand(BaseCommand):
-    """Make an asset of a file whose content is new; the base of every family's command.
+class HashedFileCommand(BaseCommand):
+    """What every command about a file with a known hash says.
 
     Attributes:
         file_path: The file.
         file_hash: Its SHA-256.
-        mime_type: By its bytes.
         signature: From before it was hashed; taken anew where it is None.
         started_at_s: When the file was first looked at, in seconds since 1970.
         announce: Whether its import is told to anybody.
@@ -43,10 +42,20 @@ class ProcessMediaCommand(BaseCommand):
 
     file_path: Path
     file_hash: str
-    mime_type: str | None = None
     signature: Signature | None = None
     started_at_s: float | None = None
     announce: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessMediaCommand(HashedFileCommand):
+    """Make an asset of a file whose content is new; the base of every family's command.
+
+    Attributes:
+        mime_type: By its bytes.
+    """
+
+    mime_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +101,7 @@ class Reading(NamedTuple):
     previews: Sequence[dict[str, Any]] = ()
 
 
-async def begin(command: ProcessMediaCommand) -> Signature:
+async def begin(command: HashedFileCommand) -> Signature:
     """The signature that the file must still have when it has been read."""
     if command.signature is not None:
         return command.signature

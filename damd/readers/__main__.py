@@ -95,7 +95,7 @@ def _answer(request: dict[str, Any], max_bytes: int) -> str:
     try:
         result = read(request["path"], **request["options"])
         if not isinstance(result, dict):
-            raise TypeError(f"the reader returned {type(result).__name__}, not a dict")  # noqa: TRY301 - answered as any other
+            raise TypeError(f"the reader returned {type(result).__name__}, not a dict")
         text = json.dumps({"id": request["id"], "result": result}, allow_nan=False)
     except Exception as error:  # noqa: BLE001 - answered, and raised in the parent
         error.__traceback__ = None  # its frames hold the memory that may be short now

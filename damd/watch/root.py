@@ -15,6 +15,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from damd.catalogue.store import Catalogue
+from damd.errors import CatalogueUnavailableError
 from damd.watch import open_watcher
 from damd.watch.base import RootSettings, Watcher
 from damd.watch.reconcile import Tree, differences
@@ -23,6 +24,8 @@ _log = structlog.get_logger(__name__)
 
 _MOST_MARKS = 1000
 """How many folders may wait to be reconciled before the whole root is, which is cheaper."""
+_PAUSE_S = 5.0
+"""Between two attempts to reconcile while the catalogue cannot be read."""
 
 
 class Sink(Protocol):
@@ -107,9 +110,18 @@ class WatchedRoot:
             return {self.tree.folder}
         return folders
 
-    async def _reconcile(self, folder: bytes, sink: Sink) -> None:
+    async def _compare(self, folder: bytes, sink: Sink) -> None:
         async with aclosing(differences(self._catalogue, self.tree, folder)) as pieces:
             async for paths in pieces:
                 for path in paths:
                     await sink.offer(path, settle_s=self._settle_s)
+
+    async def _reconcile(self, folder: bytes, sink: Sink) -> None:
+        while True:
+            try:
+                await self._compare(folder, sink)
+                break
+            except CatalogueUnavailableError as error:
+                _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
+            await anyio.sleep(_PAUSE_S)
         _log.debug("reconciled", root=self.tree.root, whole=folder == self.tree.folder)
