@@ -1,8 +1,56 @@
 """What every test may ask for."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
 import pytest
+from bench import Bench, open_bench
+
+from damd.assembly import open_world, register_systems
+from damd.config import Config
+from damd.world import World
+
+_serials = count()
+
+OpenWorld = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """For the whole session, so that a fixture of any scope can be asynchronous."""
+    return "asyncio"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
+async def opened(tmp_path: Path) -> AsyncIterator[OpenWorld]:
+    """Open worlds with damd's systems, left after the test: ``await opened(plugins=…)`` takes a Config's fields.
+
+    Each lies in ``tmp_path / "state"``, unless it is told otherwise.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def open_one(**fields: Any) -> World:
+            world = await stack.enter_async_context(open_world(Config(**{"state": tmp_path / "state"} | fields)))
+            register_systems(world)
+            return world
+
+        yield open_one
+
+
+@pytest.fixture(scope="module")
+async def shared_bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    folder = tmp_path_factory.mktemp("bench")
+    async with open_bench(folder, ingest={"workers": 2, "max_pixels": 100_000}) as bench:
+        yield bench
+
+
+@pytest.fixture
+async def bench(shared_bench: Bench) -> AsyncIterator[Bench]:
+    """The module's World, whose workers are warm, with folders of the test's own; whole again after each test."""
+    shared_bench.reset()
+    shared_bench.move_to(f"test {next(_serials)}")
+    yield shared_bench
+    await shared_bench.check()

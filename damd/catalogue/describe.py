@@ -23,6 +23,7 @@ from damd.catalogue.tables import (
     Preview,
     StoredEvent,
     Table,
+    table_of,
 )
 from damd.events import readable_path
 
@@ -125,16 +126,11 @@ def _by_asset(session: Session, table: type[Component], asset_ids: Iterable[int]
 
 def _columns(rows: Sequence[Component]) -> dict[str, Any] | list[dict[str, Any]]:
     """One object for a component of which an asset has at most one, else a list of them."""
-    names = [column.name for column in _table_of(rows[0]).columns if column.name not in {"id", "entity_id"}]
+    names = [column.name for column in table_of(type(rows[0])).columns if column.name not in {"id", "entity_id"}]
     dumped = [row.model_dump(mode="json") for row in rows]
     described = [{name: values[name] for name in names} for values in dumped]
     has_one_at_most = "id" not in type(rows[0]).model_fields
     return described[0] if has_one_at_most else described
-
-
-def _table_of(row: Component) -> sqlalchemy.Table:
-    table: sqlalchemy.Table = sqlalchemy.inspect(type(row)).local_table
-    return table
 
 
 def _location(location: Location, roots: Roots) -> dict[str, Any]:

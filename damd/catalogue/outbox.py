@@ -60,13 +60,14 @@ def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: da
         limit: The most events of one call.
 
     Returns:
-        How many events were fanned out.
+        How many events were fanned out; those that another transaction fans out at this moment are left to it.
     """
     statement = (
         select(StoredEvent.id, StoredEvent.event_type)
         .where(col(StoredEvent.fanned_out_at).is_(None))
         .order_by(col(StoredEvent.occurred_at))
         .limit(limit)
+        .with_for_update(skip_locked=True)  # for another relay on the same server; SQLite has one writer anyway
     )
     events = session.exec(statement).all()
     deliveries = [

@@ -29,6 +29,7 @@ from damd.catalogue.tables import (
     Table,
     as_row,
     now,
+    table_of,
 )
 from damd.errors import FileError, UnsupportedTypeError
 from damd.events import Event
@@ -81,8 +82,9 @@ def record_asset(session: Session, asset: NewAsset, announce: Callable[[int], Ev
         assert existing is not None  # noqa: S101 - its unique hash is what stopped us
         record_location(session, existing, asset.finding)
         return Recorded(existing, is_new=False, event=None)
+    connection = session.connection()
     for component in (asset.properties, *asset.components):
-        session.execute(insert(type(component)), as_row(component) | {"entity_id": asset_id})
+        connection.execute(insert(table_of(type(component))), as_row(component) | {"entity_id": asset_id})
     record_location(session, asset_id, asset.finding)
     event = announce(asset_id) if announce else None
     if event is not None:

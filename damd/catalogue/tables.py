@@ -7,9 +7,11 @@ belong to no room above, so they stand here with the rest.
 
 from __future__ import annotations
 
+import functools
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     DateTime,
@@ -43,8 +45,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - its interface
-        """From UTC."""
-        return None if value is None else value.replace(tzinfo=UTC)
+        """From UTC, or from whatever time zone a server that knows some speaks in."""
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
 def now() -> datetime:
@@ -228,6 +232,13 @@ class Delivery(Table, table=True):
     next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_error: str | None = Field(default=None, sa_type=Text)
+
+
+@functools.cache
+def table_of(kind: type[Table]) -> sqlalchemy.Table:
+    """The table behind a class; statements on it skip the object mapper, which costs more than the database."""
+    table: sqlalchemy.Table = sqlalchemy.inspect(kind).local_table
+    return table
 
 
 def as_row(table_row: Table) -> dict[str, Any]:

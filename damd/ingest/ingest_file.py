@@ -32,7 +32,7 @@ from damd.errors import (
 )
 from damd.events import readable
 from damd.fingerprint import Signature, calculate_hash, take_signature
-from damd.ingest.policy import RootPolicies
+from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
 from damd.readers.failures import clean
 from damd.results import PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
@@ -80,9 +80,8 @@ async def handle_ingest_file(
             file_hash="",
             signature=finding.signature,
             started_at_s=started_at_s,
-            announce=policies.of(finding.place.root).announces(finding.signature),
         )
-        return await _ingest(world, process, known.location)
+        return await _ingest(world, process, policies.of(finding.place.root), known.location)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
         file_error = _as_file_error(error, cmd.file_path)
         if await _is_gone(cmd.file_path, file_error):
@@ -111,15 +110,20 @@ def _still_stands(failure: KnownFailure, signature: Signature) -> bool:
 
 
 async def _ingest(
-    world: World, process: ProcessFileByHashCommand, known: KnownLocation | None
+    world: World, process: ProcessFileByHashCommand, policy: RootPolicy, known: KnownLocation | None
 ) -> IngestResult | CommandResult:
+    signature = process.signature
     for _ in range(ROUNDS):
-        file_hash = await calculate_hash(process.file_path)
-        try:
-            result = await world.dispatch_command(replace(process, file_hash=file_hash))
-        except FileChangedError:
+        if signature is None:
             signature = await anyio.to_thread.run_sync(take_signature, process.file_path)
-            process = replace(process, signature=signature)
+        file_hash = await calculate_hash(process.file_path)
+        announce = policy.announces(signature)
+        try:
+            result = await world.dispatch_command(
+                replace(process, file_hash=file_hash, signature=signature, announce=announce)
+            )
+        except FileChangedError:
+            signature = None
             continue
         return _already_imported(known) if known and known.sha256 == file_hash else result
     raise FileChangedError

@@ -1,0 +1,138 @@
+"""The control socket: who asks is answered, and nobody's nonsense concerns anybody else."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from damd import control
+from damd.errors import DaemonUnreachableError
+
+pytestmark = pytest.mark.anyio
+
+
+async def hello() -> dict[str, Any]:
+    return {"hello": "wörld", "path": "\udcff"}
+
+
+async def fail() -> dict[str, Any]:
+    raise RuntimeError("the catalogue is gone")
+
+
+async def hang() -> dict[str, Any]:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+@asynccontextmanager
+async def serving(state: Path) -> AsyncIterator[None]:
+    answers: dict[str, control.Answer] = {"hello": hello, "fail": fail, "hang": hang}
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda task_status: control.serve(state, answers, task_status=task_status))
+        yield
+        tasks.cancel_scope.cancel()
+
+
+async def say(state: Path, line: bytes) -> bytes:
+    """What the socket answers to these very bytes."""
+    with anyio.fail_after(10):
+        async with await anyio.connect_unix(state / control.SOCKET) as stream:
+            await stream.send(line)
+            await stream.send_eof()
+            return b"".join([chunk async for chunk in stream])
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    (tmp_path / "s").mkdir()
+    return tmp_path / "s"
+
+
+async def test_a_question_is_answered(state: Path) -> None:
+    async with serving(state):
+        assert await control.ask(state, "hello") == {"hello": "wörld", "path": "\udcff"}
+        assert await control.ask(state, "hello") == {"hello": "wörld", "path": "\udcff"}
+
+
+async def test_an_unknown_command_is_told_the_known_ones(state: Path) -> None:
+    async with serving(state):
+        assert "hello, fail, hang" in (await control.ask(state, "dance"))["error"]
+
+
+@pytest.mark.parametrize(
+    "line", [b"\n", b"{\n", b"[]\n", b'"hello"\n', b'{"command": []}\n', b"\xff\n", b"[" * 9999 + b"\n"]
+)
+async def test_nonsense_is_answered_with_an_error(state: Path, line: bytes) -> None:
+    async with serving(state):
+        assert set(json.loads(await say(state, line))) == {"error"}
+        assert await control.ask(state, "hello")
+
+
+async def test_who_goes_away_or_talks_without_end_is_left_alone(state: Path) -> None:
+    async with serving(state):
+        assert await say(state, b"") == b""
+        assert await say(state, b'{"command"') == b""
+        with suppress(anyio.BrokenResourceError):
+            assert await say(state, b"x" * 2**22) == b""
+        assert await control.ask(state, "hello")
+
+
+async def test_an_answer_that_fails_ends_only_its_own_connection(state: Path) -> None:
+    async with serving(state):
+        with pytest.raises(DaemonUnreachableError):
+            await control.ask(state, "fail")
+        assert await control.ask(state, "hello")
+
+
+async def test_the_socket_is_for_its_owner_alone(state: Path) -> None:
+    async with serving(state):
+        assert stat.S_IMODE((state / control.SOCKET).stat().st_mode) == 0o600
+
+
+async def test_without_a_daemon_asking_says_so(state: Path) -> None:
+    with pytest.raises(DaemonUnreachableError, match="No damd runs on"):
+        await control.ask(state, "hello")
+    with pytest.raises(DaemonUnreachableError):
+        await control.ask(state / "gone", "hello")
+
+
+async def test_a_socket_that_a_dead_daemon_left_is_no_daemon_and_is_replaced(state: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fspath(state / control.SOCKET))
+    with pytest.raises(DaemonUnreachableError):
+        await control.ask(state, "hello")
+    async with serving(state):
+        assert await control.ask(state, "hello")
+
+
+@pytest.mark.parametrize("command", ["hello", "hang"])
+async def test_a_daemon_that_does_not_answer_is_unreachable(
+    state: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_ANSWER_TIMEOUT_S", 0.05)
+    if command == "hang":
+        async with serving(state):
+            with anyio.fail_after(10), pytest.raises(DaemonUnreachableError):
+                await control.ask(state, command)
+        return
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(os.fspath(state / control.SOCKET))
+        silent.listen()
+        with anyio.fail_after(10), pytest.raises(DaemonUnreachableError):
+            await control.ask(state, command)
+
+
+async def test_a_state_folder_may_lie_deeper_than_a_socket_s_path_is_long(tmp_path: Path) -> None:
+    state = tmp_path / ("d" * 100) / ("e" * 100)
+    state.mkdir(parents=True)
+    async with serving(state):
+        assert await control.ask(state, "hello")
+    with pytest.raises(DaemonUnreachableError):
+        await control.ask(state, "hello")

@@ -1,0 +1,463 @@
+"""The daemon as its users meet it: real processes, real folders, and signals."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import yaml
+from command_line import run_damd
+from pictures import make_picture
+from PIL import Image
+
+from damd import control
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
+
+DEADLINE_S = 30.0
+
+PLUGIN = """
+import anyio
+import os
+from damd.events import FileImportedEvent
+from damd.ingest.ingest_file import IngestFileCommand
+from damd.world import handles_event
+
+@handles_event(FileImportedEvent)
+def note(event: FileImportedEvent) -> None:
+    with open(os.environ["NOTES"], "a") as notes:
+        notes.write(f"{event.path}\\n")
+
+async def hang(cmd: IngestFileCommand) -> None:
+    print("hanging", flush=True)
+    await anyio.sleep_forever()
+
+def setup(world):
+    world.register_system(note)
+    if "HANG" in os.environ:
+        world.register_system(hang, command_type=IngestFileCommand)
+"""
+
+
+class Daemon:
+    """A ``damd run``, and the lines of its log."""
+
+    def __init__(self, *arguments: str | Path, **environment: str | Path) -> None:
+        self.mark = f"DAMD_TEST={uuid.uuid4().hex}"
+        name, _, value = self.mark.partition("=")
+        self.lines: list[dict[str, Any]] = []
+        self._changed = threading.Condition()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "damd", "run", *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **{key: str(each) for key, each in environment.items()}, name: value},
+            start_new_session=True,
+        )
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._changed:
+                self.lines.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        return [line for line in list(self.lines) if line["event"] == event]
+
+    def imported(self) -> dict[str, dict[str, Any]]:
+        return {line["path"]: line for line in self.logged("file.imported")}
+
+    def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
+        """Until it was logged so often."""
+        self.wait_until(lambda: len(self.logged(event)) >= count, what=f"{count} times {event}")
+        return self.logged(event)[count - 1]
+
+    def wait_for_import(self, path: Path) -> dict[str, Any]:
+        self.wait_until(lambda: str(path) in self.imported(), what=f"the import of {path}")
+        return self.imported()[str(path)]
+
+    def wait_until(self, condition: Callable[[], bool], *, what: str) -> None:
+        with self._changed:
+            done = self._changed.wait_for(lambda: condition() or not self._reading.is_alive(), DEADLINE_S)
+        assert done, f"waited in vain for {what}: {self.lines}"
+        assert condition(), f"ended before {what}: {self.lines}"
+
+    def end(self) -> int:
+        """Wait for its own end; nothing of it is left then."""
+        status = self.process.wait(DEADLINE_S)
+        self._reading.join(DEADLINE_S)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.process.stdout.close()
+        self.process.stderr.close()
+        until(lambda: not self.processes(), "the end of its workers")
+        return status
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.end()
+
+    def processes(self) -> set[int]:
+        """All that it has started, and itself: by an environment variable that they inherit."""
+        return {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if self.mark in _environment(folder)}
+
+
+def _environment(folder: Path) -> str:
+    try:
+        return (folder / "environ").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+@contextmanager
+def running(*arguments: str | Path, **environment: str | Path) -> Iterator[Daemon]:
+    daemon = Daemon(*arguments, **environment)
+    try:
+        yield daemon
+    finally:
+        if daemon.process.poll() is None:
+            daemon.process.kill()
+        daemon.end()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "damd", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+
+
+def query(state: Path, statement: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(state / "catalogue.sqlite3", timeout=DEADLINE_S)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def locations(state: Path) -> dict[tuple[str, str], int]:
+    """The asset at each location, by root and path."""
+    rows = query(state, "SELECT root, path, entity_id FROM location")
+    assert len({row[:2] for row in rows}) == len(rows)
+    return {(root, os.fsdecode(path)): asset_id for root, path, asset_id in rows}
+
+
+def assert_is_whole(state: Path) -> None:
+    """The database is sound, each content is one asset, and each asset has its preview."""
+    assert query(state, "PRAGMA integrity_check") == [("ok",)]
+    assert query(state, "PRAGMA foreign_key_check") == []
+    hashes = [sha256 for (sha256,) in query(state, "SELECT sha256 FROM content_hash")]
+    assert len(set(hashes)) == len(hashes) == query(state, "SELECT count(*) FROM entity")[0][0]
+    previews = [state / "previews" / path for (path,) in query(state, "SELECT path FROM preview")]
+    assert len(previews) == len(hashes)
+    for preview in previews:
+        with Image.open(preview) as image:
+            image.load()
+    assert list((state / "previews" / ".drafts").iterdir()) == []
+
+
+_colours = count(0x100000)
+
+
+def make_pngs(folder: Path, number: int) -> list[Path]:
+    """Small pictures, each of its own content, in nested folders."""
+    paths = [folder / str(each % 7) / str(each % 3) / f"{each}.png" for each in range(number)]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), f"#{next(_colours):06x}").save(path)
+    return paths
+
+
+class Running:
+    """A daemon that several tests share: two roots, a plugin, a listener in systemd's place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.inbox = folder / "inbox"
+        self.flat = folder / "flat"
+        self.outside = folder / "outside"
+        # Within a root: its previews are pictures, and none of them may be ingested.
+        self.state = self.inbox / "state"
+        self.notes = folder / "notes"
+        self.config = folder / "damd.yaml"
+        for made in (self.inbox, self.flat, self.outside):
+            made.mkdir(parents=True)
+        (folder / "plugins").mkdir()
+        (folder / "plugins" / "noting_plugin.py").write_text(PLUGIN)
+        self.there = make_pngs(self.inbox / "there", 3)
+        inbox = {"path": str(self.inbox), "ignore": ["drafts/", "*.raw.png"]}
+        flat = {"path": str(self.flat), "name": "plain", "recursive": False}
+        settings = {"state": str(self.state), "watch": [inbox, flat], "plugins": ["noting_plugin"]}
+        self.config.write_text(yaml.safe_dump(settings))
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.manager.bind(os.fspath(folder / "notify"))
+        self.manager.settimeout(DEADLINE_S)
+        self.daemon = Daemon(
+            *("--config", self.config), PYTHONPATH=folder / "plugins", NOTES=self.notes, NOTIFY_SOCKET=folder / "notify"
+        )
+
+    def location(self, path: Path) -> int | None:
+        root, folder = ("plain", self.flat) if path.is_relative_to(self.flat) else ("inbox", self.inbox)
+        return locations(self.state).get((root, str(path.relative_to(folder))))
+
+    def status(self) -> dict[str, Any]:
+        return anyio.run(control.ask, self.state, "status")
+
+    def come_to_rest(self) -> None:
+        until(lambda: (each := self.status())["waiting"] == each["in_work"] == 0, "nothing to do")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Running]:
+    # Not pytest's own folder: a socket's path is short.
+    with tempfile.TemporaryDirectory() as folder:
+        shared = Running(Path(folder).resolve())
+        try:
+            yield shared
+        finally:
+            status = shared.daemon.stop()
+            shared.manager.close()
+        assert status == 0
+        assert [line for line in shared.daemon.lines if line.get("level") not in ("info", "debug")] == []
+        assert_is_whole(shared.state)
+
+
+def test_systemd_hears_when_the_watches_are_armed_and_when_all_is_scanned(shared: Running) -> None:
+    assert shared.manager.recv(4096) == b"READY=1"
+    assert shared.manager.recv(4096) == b"STATUS=Watching 2 folders"
+
+
+def test_what_was_there_before_is_imported(shared: Running) -> None:
+    for path in shared.there:
+        shared.daemon.wait_for_import(path)
+
+
+def test_a_file_that_arrives_is_imported_and_told_in_one_line_of_json(shared: Running) -> None:
+    path = make_picture(shared.inbox / "photo.jpg")
+    line = shared.daemon.wait_for_import(path)
+    assert line.items() >= {"level": "info", "root": "inbox", "mime_type": "image/jpeg", "family": "image"}.items()
+    assert line["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert line["size_bytes"] == path.stat().st_size
+    assert line["asset_id"] == shared.location(path)
+    assert 0 < line["duration_s"] < DEADLINE_S
+    assert line["event_id"].startswith("evt_")
+
+
+def test_a_burst_in_new_folders_is_imported_completely(shared: Running) -> None:
+    paths = make_pngs(shared.inbox / "burst" / "of" / "files", 200)
+    for path in paths:
+        shared.daemon.wait_for_import(path)
+    assert len({shared.location(path) for path in (paths[0], paths[99], paths[199])}) == 3
+
+
+def test_a_folder_that_is_moved_in_is_imported_with_all_that_is_in_it(shared: Running) -> None:
+    made = make_pngs(shared.outside / "album", 10)
+    (shared.outside / "album").rename(shared.inbox / "album")
+    for path in made:
+        shared.daemon.wait_for_import(shared.inbox / path.relative_to(shared.outside))
+
+
+def test_a_hard_link_a_copy_and_a_new_name_are_locations_of_the_same_asset(shared: Running) -> None:
+    original = make_picture(shared.inbox / "original.jpg", size=(100, 80))
+    asset_id = shared.daemon.wait_for_import(original)["asset_id"]
+    link, copy, renamed = (shared.inbox / f"{name}.jpg" for name in ("link", "copy", "renamed"))
+    link.hardlink_to(original)
+    shutil.copy2(original, copy)
+    original.rename(renamed)
+    for path in (link, copy, renamed):
+        until(lambda path=path: shared.location(path) == asset_id, f"the location {path}")  # type: ignore[misc]  # mypy: no default's type
+
+
+def test_a_file_that_is_written_slowly_is_imported_once_and_complete(shared: Running) -> None:
+    source = make_picture(shared.outside / "slow.png", size=(300, 200))
+    content = source.read_bytes()
+    path = shared.inbox / "slow.png"
+    with path.open("wb", buffering=0) as file:
+        for part in range(8):
+            file.write(content[part * len(content) // 8 : (part + 1) * len(content) // 8])
+            time.sleep(0.1)  # the writer's own pauses, shorter than `settle`
+    line = shared.daemon.wait_for_import(path)
+    assert line["sha256"] == hashlib.sha256(content).hexdigest()
+    shared.come_to_rest()
+    assert len([each for each in shared.daemon.logged("file.imported") if each["path"] == str(path)]) == 1
+
+
+def test_a_file_that_is_overwritten_moves_to_the_asset_of_its_new_content(shared: Running) -> None:
+    path = make_picture(shared.inbox / "edited.png", size=(90, 60))
+    before = shared.daemon.wait_for_import(path)["asset_id"]
+    make_picture(path, size=(91, 60))
+    until(lambda: shared.location(path) not in (before, None), "the new content")
+
+
+def test_a_root_that_is_not_recursive_and_ignored_paths_are_left_alone(shared: Running) -> None:
+    left = [shared.flat / "below", shared.inbox / "drafts"]
+    for folder in left:
+        folder.mkdir()
+        make_picture(folder / "a.png", size=(70, 71))
+    left.append(make_picture(shared.inbox / "b.raw.png", size=(70, 72)))
+    for path in (shared.flat / "c.png", shared.inbox / "d.png"):
+        make_picture(path, size=(70, 73 + len(path.parent.name)))
+        shared.daemon.wait_for_import(path)
+    shared.come_to_rest()
+    known = [path for _, path in locations(shared.state)]
+    assert not [path for path in known if "raw" in path or path.startswith(("below/", "drafts/"))]
+
+
+def test_damd_s_own_state_within_a_root_is_not_ingested(shared: Running) -> None:
+    shared.daemon.wait_for_import(make_picture(shared.inbox / "fresh.png", size=(50, 51)))
+    shared.come_to_rest()
+    assert not [path for _, path in locations(shared.state) if path.startswith("state/")]
+    assert query(shared.state, "SELECT count(*) FROM failure") == [(0,)]
+
+
+def test_damd_ingest_beside_the_daemon_gives_a_file_the_same_key(shared: Running) -> None:
+    path = make_picture(shared.inbox / "beside.png", size=(60, 61))
+    ingested = run_damd("ingest", "--state", shared.state, "--json", path)
+    assert ingested.code == 0
+    shared.come_to_rest()
+    assert shared.location(path) == ingested.objects[0]["asset_id"]
+    assert [key for key in locations(shared.state) if key[1].endswith("beside.png")] == [("inbox", "beside.png")]
+
+
+def test_the_status_of_a_running_daemon(shared: Running) -> None:
+    shared.come_to_rest()
+    (status,) = run_damd("status", "--json", "--state", shared.state).objects
+    assert status["pid"] == shared.daemon.process.pid
+    assert status["state"] == str(shared.state)
+    assert status["roots"] == [
+        {"name": "inbox", "path": str(shared.inbox), "scanning": False},
+        {"name": "plain", "path": str(shared.flat), "scanning": False},
+    ]
+    assert status["since_start"]["failed"] == 0
+    assert status["since_start"]["imported"] >= 1
+    assert status["catalogue"]["assets"] == query(shared.state, "SELECT count(*) FROM entity")[0][0]
+    words = run_damd("status", "--state", shared.state)
+    assert (words.code, words.err) == (0, "")
+    assert f"process {shared.daemon.process.pid}" in words.out
+
+
+def test_a_plugin_is_told_of_imports(shared: Running) -> None:
+    path = make_picture(shared.inbox / "for the plugin.png", size=(40, 41))
+    shared.daemon.wait_for_import(path)
+    until(lambda: str(path) in shared.notes.read_text().splitlines(), "the plugin's note")
+
+
+def test_a_second_daemon_on_the_same_state_is_told_who_runs(shared: Running) -> None:
+    second = run_process("run", "--watch", shared.outside, "--state", shared.state)
+    assert second.returncode == 1
+    assert f"process {shared.daemon.process.pid}" in second.stderr
+    assert str(shared.state) in second.stderr
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return tmp_path / "inbox"
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_daemon_when_its_work_in_hand_is_done(
+    inbox: Path, state: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    for index in range(40):
+        make_picture(inbox / f"{index}.jpg", size=(400 + index, 300))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        # By way of the open folder, since a socket's path is short.
+        folder = os.open(tmp_path, os.O_RDONLY)
+        manager.bind(f"/proc/self/fd/{folder}/notify")
+        manager.settimeout(DEADLINE_S)
+        asked = {"NOTIFY_SOCKET": f"/proc/{os.getpid()}/fd/{folder}/notify", "WATCHDOG_USEC": "400000"}
+        with running("--watch", inbox, "--state", state, **asked) as daemon:
+            daemon.wait_for("file.imported")
+            if number == signal.SIGINT:
+                os.killpg(daemon.process.pid, number)  # as a terminal does for Ctrl-C
+            else:
+                daemon.process.send_signal(number)
+            assert daemon.end() == 0
+        os.close(folder)
+        told = [manager.recv(4096)]
+        while told[-1] != b"STOPPING=1":
+            told.append(manager.recv(4096))
+        assert {b"READY=1", b"WATCHDOG=1"} <= set(told)
+    (stopping,), (stopped,) = daemon.logged("stopping"), daemon.logged("stopped")
+    assert 1 <= stopped["imported"] == len(daemon.imported()) == len(locations(state))
+    if stopped["imported"] < 40:
+        assert stopping["in_work"] >= 1
+    assert [line for line in daemon.lines if line.get("level") not in ("info", "debug")] == []
+    assert_is_whole(state)
+    assert run_damd("status", "--state", state).code == 69
+
+
+def test_a_second_signal_ends_the_daemon_at_once(inbox: Path, state: Path, tmp_path: Path) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "hanging_plugin.py").write_text(PLUGIN)
+    (tmp_path / "damd.yaml").write_text("plugins: [hanging_plugin]")
+    make_picture(inbox / "a.png")
+    arguments = ("--config", tmp_path / "damd.yaml", "--watch", inbox, "--state", state)
+    with running(*arguments, PYTHONPATH=tmp_path / "plugins", NOTES=tmp_path / "notes", HANG="1") as daemon:
+        assert daemon.process.stdout is not None
+        assert daemon.process.stdout.readline() == b"hanging\n"
+        assert len(daemon.processes()) > 1
+        daemon.process.terminate()
+        assert daemon.wait_for("stopping")["in_work"] == 1
+        daemon.process.terminate()
+        assert daemon.end() == 128 + signal.SIGTERM
+    assert daemon.logged("stopped at once")
+
+
+def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_in_the_middle(inbox: Path, state: Path) -> None:
+    for index in range(60):
+        make_picture(inbox / f"{index}.jpg", size=(300 + index // 2, 200))  # two of each content
+    with running("--watch", inbox, "--state", state) as daemon:
+        daemon.wait_for("file.imported", 5)
+        daemon.process.kill()
+        assert daemon.end() == -signal.SIGKILL
+    assert len(locations(state)) < 60
+    with running("--watch", inbox, "--state", state) as daemon:
+        until(lambda: len(locations(state)) == 60, "60 locations")
+        assert daemon.stop() == 0
+    assert set(locations(state)) == {("inbox", f"{index}.jpg") for index in range(60)}
+    assert len(query(state, "SELECT 1 FROM entity")) == 30
+    drafts = state / "previews" / ".drafts"
+    for draft in drafts.iterdir():
+        draft.unlink()  # those of the killed one are swept a day later
+    assert_is_whole(state)
+
+
+def test_roots_that_cannot_be_watched_are_named(inbox: Path, state: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    watched = [argument for name in ("inbox", "missing", "file") for argument in ("--watch", tmp_path / name)]
+    refused = run_process("run", *watched, "--state", state)
+    assert refused.returncode == 78
+    missing, file = refused.stderr.splitlines()
+    assert str(tmp_path / "missing") in missing
+    assert str(tmp_path / "file") in file
+    assert not state.exists()
