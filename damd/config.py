@@ -163,6 +163,9 @@ class Config(Settings):
             if _real(root.path).is_relative_to(_real(self.state)):
                 text = f"the watched root {root.path} lies in {self.state}: keep damd's own files apart from it"
                 raise _refusal([(("state",), text)])
+            if self.catalogue.file is not None and _real(self.catalogue.file).is_relative_to(_real(root.path)):
+                text = f"the database lies in the watched root {root.path}: put it elsewhere"
+                raise _refusal([(("catalogue", "url"), text)])
         return self
 
 

@@ -24,6 +24,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from damd import __version__, control, systemd
 from damd.assembly import open_world, register_systems
 from damd.catalogue.describe import summary
+from damd.catalogue.engine import STATE_MODE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config, check_environment
@@ -56,11 +57,12 @@ async def run(config: Config) -> None:
     if problems:
         raise ConfigurationError(problems)
     async with AsyncExitStack() as stack:
-        await anyio.to_thread.run_sync(lambda: config.state.mkdir(parents=True, exist_ok=True))
+        await anyio.to_thread.run_sync(lambda: config.state.mkdir(STATE_MODE, parents=True, exist_ok=True))
         stack.enter_context(_sole_daemon(config.state))
+        # Entered before the World, and so left after the last of its events.
+        subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
-        subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
         relay = Relay(world.get_resource(Catalogue), subscribers)
         relay.listen(world)
         listen(world, subscribers)
@@ -99,7 +101,7 @@ class Daemon:
                 lambda task_status: control.serve(self._config.state, self._answers(), task_status=task_status)
             )
             async with anyio.create_task_group() as watching:
-                await self._watch(watching)
+                watching.start_soon(self._watch, watching)
                 await stop.wait()
                 await anyio.to_thread.run_sync(systemd.stopping)
                 _log.info("stopping", in_work=self._intake.in_work)

@@ -37,6 +37,9 @@ _LOOKS = 500
 """Signatures taken in one hop to a thread."""
 
 
+_FIRST_OUTAGE_WAIT_S = 1.0
+_LONGEST_OUTAGE_WAIT_S = 60.0
+
 _OUTCOMES = {IngestStatus.SUCCESS: "imported", IngestStatus.SKIPPED: "skipped", IngestStatus.FAILED: "failed"}
 
 
@@ -64,6 +67,9 @@ class Intake:
         self._ready: dict[bytes, float] = {}
         self._in_work: dict[bytes, _Work] = {}
         self._again: list[tuple[float, bytes, float]] = []
+        self._due_again: set[bytes] = set()
+        self._outage_wait_s = 0.0
+        self._resume_at = 0.0
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._stopping = False
@@ -126,11 +132,14 @@ class Intake:
         times = [due for due, _, _ in self._again[:1]]
         if (due := self._settling.next_due()) is not None:
             times.append(due)
+        if self._outage_wait_s and self._ready and not self._in_work:
+            times.append(self._resume_at)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _sight_what_is_due_again(self) -> None:
         while self._again and self._again[0][0] <= time.monotonic():
             _, path, settle_s = heapq.heappop(self._again)
+            self._due_again.discard(path)
             # Without room it is left to the next reconciliation, which knows it too.
             self.sight(path, settle_s=settle_s, closed=False)
 
@@ -157,7 +166,11 @@ class Intake:
             self._room = anyio.Event()
 
     def _start(self, tasks: TaskGroup) -> None:
-        while self._ready and len(self._in_work) < self._concurrency and not self._stopping:
+        if self._outage_wait_s and time.monotonic() < self._resume_at:
+            return
+        # While the catalogue takes nothing, one file at a time finds out whether it does again.
+        concurrency = 1 if self._outage_wait_s else self._concurrency
+        while self._ready and len(self._in_work) < concurrency and not self._stopping:
             path = next(iter(self._ready))
             self._in_work[path] = _Work(self._ready.pop(path))
             tasks.start_soon(self._ingest, path)
@@ -179,14 +192,31 @@ class Intake:
         self._wake.set()
 
     def _note(self, path: bytes, result: IngestResult, settle_s: float) -> None:
-        self.outcomes[_OUTCOMES[result.status]] += 1
+        self._note_outage(result)
+        if result.catalogue_failed:
+            self._ready[path] = settle_s
+            return
+        if result.is_news:
+            self.outcomes[_OUTCOMES[result.status]] += 1
         if result.status is IngestStatus.FAILED and result.is_news:
             fields = {"reason": result.reason, "mime_type": result.mime_type, "retry_at": result.retry_at}
             known = {name: value for name, value in fields.items() if value is not None}
             _log.warning("file.failed", path=readable(path), **known)
-        if result.retry_at is not None and len(self._again) < self._capacity:
+        if result.retry_at is not None and path not in self._due_again and len(self._again) < self._capacity:
             wait_s = (result.retry_at - datetime.now(UTC)).total_seconds()
             heapq.heappush(self._again, (time.monotonic() + max(0.0, wait_s), path, settle_s))
+            self._due_again.add(path)
+
+    def _note_outage(self, result: IngestResult) -> None:
+        """A catalogue that takes nothing, on a full disk, fails every file: wait for it instead of reading them all."""
+        if result.catalogue_failed:
+            if not self._outage_wait_s:
+                _log.error("the catalogue takes nothing: waiting for it", reason=result.reason)
+            self._outage_wait_s = min(max(_FIRST_OUTAGE_WAIT_S, 2 * self._outage_wait_s), _LONGEST_OUTAGE_WAIT_S)
+            self._resume_at = time.monotonic() + self._outage_wait_s
+        elif self._outage_wait_s and result.is_news and result.status is not IngestStatus.SKIPPED:
+            _log.info("the catalogue takes writes again")
+            self._outage_wait_s = 0.0
 
 
 def _take_signatures(paths: Sequence[bytes]) -> list[Signature | None]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 PATH_ALREADY_IMPORTED = "Path already imported"
 DUPLICATE_HASH = "Duplicate hash"
+LINK_NOT_FOLLOWED = "Symbolic link: not followed"
 
 
 class IngestStatus(StrEnum):
@@ -26,6 +27,7 @@ class IngestResult:
         reason: Why it was skipped or failed, in words for a person; the guide's where it has some.
         retry_at: When a transient failure is tried again.
         is_news: False where an earlier failure is only said again, the file unread.
+        catalogue_failed: The fault is the catalogue's, and so will be that of the next file.
     """
 
     status: IngestStatus
@@ -37,3 +39,4 @@ class IngestResult:
     thumbnail_path: str | None = None
     retry_at: datetime | None = None
     is_news: bool = True
+    catalogue_failed: bool = False

@@ -151,7 +151,7 @@ def _limits(path: str) -> dict[str, Any]:
 def _fail(path: str, *, how: str) -> None:
     raise {
         "broken": BrokenFileError("no\theader\x1b[31m \udcff"),
-        "unsupported": UnsupportedTypeError("image/x-odd"),
+        "unsupported": UnsupportedTypeError("odd", mime_type="image/x-odd"),
         "missing": ModuleNotFoundError("No module named 'pillow_heif'", name="pillow_heif"),
     }[how]
 

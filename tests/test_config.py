@@ -233,12 +233,15 @@ class TestRoots:
         with pytest.raises(ConfigurationError, match="roots cannot overlap"):
             load_config(overrides={"watch": [{"path": tmp_path / "real"}, {"path": tmp_path / "link"}]})
 
-    def test_the_state_may_lie_in_a_root_but_not_be_one(self, file: Path, tmp_path: Path) -> None:
+    def test_the_state_may_lie_in_a_root_but_not_the_other_way_round(self, file: Path, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(tmp_path / "in")
 
         assert load(file, "state: /a/in/.damd\nwatch: [{path: /a/in}]").state == Path("/a/in/.damd")
         assert problems(file, f"state: {tmp_path}/link\nwatch: [{{path: {tmp_path}/in}}]") == [
-            f"1:8: state: {tmp_path}/link is also a watched root: keep damd's own files in a folder of their own"
+            f"1:8: state: the watched root {tmp_path}/in lies in {tmp_path}/link: keep damd's own files apart from it"
+        ]
+        assert problems(file, "state: /a\nwatch: [{path: /a/in}]") == [
+            "1:8: state: the watched root /a/in lies in /a: keep damd's own files apart from it"
         ]
 
 

@@ -14,6 +14,7 @@ import anyio
 import anyio.from_thread
 import pytest
 from anyio.lowlevel import checkpoint
+from structlog.testing import capture_logs
 
 from damd import intake as intake_module
 from damd.fingerprint import Signature
@@ -388,3 +389,29 @@ async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
     assert most <= 100
     assert sorted(ingester.ended) == sorted(real)
     assert peak - early < 2**20
+
+
+async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_read(tmp_path: Path) -> None:
+    """One file at a time finds out whether it takes writes again; then all of them get in."""
+    out = IngestResult(status=IngestStatus.FAILED, reason="The disk is full", catalogue_failed=True)
+    is_out = True
+
+    async def answer(path: bytes) -> IngestResult:
+        return out if is_out else SUCCESS
+
+    ingester = Ingester(answer)
+    paths = files(tmp_path, 20)
+    with capture_logs() as logs:
+        async with running(ingester, concurrency=2) as intake:
+            for path in paths:
+                assert intake.sight(path, settle_s=0, closed=False)
+            await ingester.until(lambda: len(ingester.ended) >= 3)
+            is_out = False
+            await ingester.until(lambda: len(set(ingester.ended)) == len(paths))
+            await idle(intake)
+            assert intake.outcomes == {"imported": 20, "skipped": 0, "failed": 0}
+    assert len(ingester.started) < 2 * len(paths)
+    assert [line["event"] for line in logs] == [
+        "the catalogue takes nothing: waiting for it",
+        "the catalogue takes writes again",
+    ]

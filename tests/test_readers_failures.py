@@ -39,7 +39,7 @@ def send(error: Exception) -> FileError:
         (FileChangedError(), FileChangedError, str(FileChangedError())),
         (LimitExceededError("too many pixels"), LimitExceededError, "too many pixels"),
         (NotAFileError("a socket"), NotAFileError, "Not a regular file: a socket"),
-        (UnsupportedTypeError("image/x-odd"), UnsupportedTypeError, "Unsupported file type: image/x-odd"),
+        (UnsupportedTypeError("odd"), UnsupportedTypeError, "Unsupported file type: odd"),
         (UnreadableFileError(OSError(5, "x")), UnreadableFileError, "Cannot be read: Input/output error"),
         (DamdError("not about a file"), BrokenFileError, "DamdError: not about a file"),
         (ValueError("of 3"), BrokenFileError, "ValueError: of 3"),
@@ -80,7 +80,10 @@ def test_any_failure_of_an_import_is_the_readers() -> None:
 
 
 def test_values_arrive_with_their_error() -> None:
-    unsupported, unreadable = send(UnsupportedTypeError("image/x-odd")), send(UnreadableFileError(OSError(5, "x")))
+    unsupported, unreadable = (
+        send(UnsupportedTypeError(mime_type="image/x-odd")),
+        send(UnreadableFileError(OSError(5, "x"))),
+    )
     assert isinstance(unsupported, UnsupportedTypeError)
     assert isinstance(unreadable, UnreadableFileError)
     assert unsupported.mime_type == "image/x-odd"

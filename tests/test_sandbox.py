@@ -332,7 +332,7 @@ async def test_an_answer_that_is_too_long_is_refused_and_the_worker_lives() -> N
 async def test_what_a_reader_raises_is_raised_here_with_its_values(tmp_path: Path) -> None:
     async with open_sandbox(workers=1) as sandbox:
         pid = (await sandbox.call("test", "/a"))["pid"]
-        with pytest.raises(UnsupportedTypeError, match="Unsupported file type: image/x-odd") as unsupported:
+        with pytest.raises(UnsupportedTypeError, match="Unsupported file type: odd") as unsupported:
             await sandbox.call("test", "/a", do="fail", how="unsupported")
         with pytest.raises(UnreadableFileError, match="Cannot be read: No such file") as unreadable:
             await sandbox.call("test", str(tmp_path / "gone"), do="open")
@@ -401,7 +401,8 @@ async def test_calls_cancelled_at_any_moment_leak_no_slot_and_no_answer() -> Non
     answers = []
 
     async def ask(number: int) -> None:
-        with anyio.move_on_after(rng.uniform(0, 0.1)):
+        # One of ten has all the time it needs, so that there are answers on a slow machine too.
+        with anyio.move_on_after(rng.uniform(0, 0.1) if number % 10 else None):
             answers.append((number, (await sandbox.call("test", "/a", question=number))["question"]))
 
     async with open_sandbox() as sandbox:

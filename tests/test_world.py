@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import importlib.util
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -988,4 +987,3 @@ def test_a_world_may_be_made_before_any_event_loop_and_outlive_one() -> None:
             return (await world.dispatch_command(AddCommand())).one()
 
     assert [anyio.run(run), anyio.run(run)] == ["World", "World"]
-    assert "damd.assembly" not in sys.modules, "a bare World needs nothing else of damd"

@@ -27,6 +27,9 @@ WRITES = "damd_writes"
 SQLITE_FILE = "catalogue.sqlite3"
 """The catalogue's file in the state folder."""
 
+STATE_MODE = 0o700
+"""Of a state folder that damd makes: paths, positions and pictures are nobody else's business."""
+
 _BUSY_TIMEOUT_S = 30
 
 
@@ -42,13 +45,23 @@ class CatalogueSettings(Settings):
     url: Annotated[str, AfterValidator(_database_url)] = "sqlite"
     """``sqlite`` is ``catalogue.sqlite3`` in the state folder."""
 
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, where the URL names one."""
+        if self.url == "sqlite":
+            return None
+        url = make_url(self.url)
+        return Path(url.database).absolute() if url.get_backend_name() == "sqlite" and url.database else None
+
+    def file_in(self, state: Path) -> Path | None:
+        """The SQLite file, with the state folder's in mind; None where the catalogue is a server's."""
+        return state / SQLITE_FILE if self.url == "sqlite" else self.file
+
 
 def catalogue_exists(settings: CatalogueSettings, state: Path) -> bool:
     """Whether there may be a catalogue; of a server that is assumed. Blocking."""
-    url = make_url(settings.url) if settings.url != "sqlite" else None
-    if url is not None and url.get_backend_name() != "sqlite":
-        return True
-    return (Path(url.database) if url is not None and url.database else state / SQLITE_FILE).exists()
+    file = settings.file_in(state)
+    return file is None or file.exists()
 
 
 def make_engine(settings: CatalogueSettings, state: Path) -> Engine:
@@ -58,9 +71,10 @@ def make_engine(settings: CatalogueSettings, state: Path) -> Engine:
         NetworkMountError: SQLite on a network mount.
         CatalogueError: The folder cannot be made, or the driver is not installed.
     """
-    url = make_url(settings.url) if settings.url != "sqlite" else sqlalchemy.URL.create("sqlite")
-    if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(Path(url.database) if url.database else state / SQLITE_FILE)
+    file = settings.file_in(state)
+    if file is not None:
+        return _sqlite_engine(file)
+    url = make_url(settings.url)
     try:
         return sqlalchemy.create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as error:
@@ -71,7 +85,7 @@ def make_engine(settings: CatalogueSettings, state: Path) -> Engine:
 
 def _sqlite_engine(file: Path) -> Engine:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(mode=STATE_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(f"The folder {file.parent} cannot be made: {error.strerror}") from error
     if mounts.is_network_mount(file.parent):

@@ -112,7 +112,10 @@ def due_deliveries(
 
 def restore_event(stored: StoredEvent) -> Event:
     """The event as it was published; a `ForeignEvent` where its type, or what it lacks, is another version's."""
-    data = json.loads(stored.data)
+    try:
+        data = json.loads(stored.data)
+    except ValueError:
+        data = {}  # damaged; its id and its type are still worth telling
     event_type = EVENTS.get(stored.event_type)
     if event_type is not None and data.get("version") == event_type.version:
         with suppress(TypeError):  # stored before one of its fields existed

@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar, cast
 import anyio
 import anyio.to_thread
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, OperationalError, ProgrammingError
 from sqlmodel import Session
 
 from damd.catalogue.engine import WRITES, is_alive, is_deadlock, is_spoilt
@@ -75,8 +75,8 @@ class Catalogue:
         try:
             with Session(self.engine, expire_on_commit=False) as session:
                 return query(session)
-        except OperationalError as error:
-            raise CatalogueUnavailableError(error.orig) from error
+        except DatabaseError as error:
+            raise _as_outage(error) from error
 
     async def write(self, change: Callable[[Session], Result]) -> Result:
         """Run `change(session)` on the one writing thread; returns what it returned once that is durable.
@@ -112,7 +112,7 @@ class Catalogue:
     async def _commit_in_thread(self, batch: Sequence[_Change[Any]]) -> None:
         try:
             await anyio.to_thread.run_sync(self._commit, batch, limiter=self._writing_thread)
-        except RuntimeError as error:  # no further thread can be started
+        except Exception as error:  # noqa: BLE001 - no further thread can be started; everybody must hear of it
             for change in batch:
                 change.end(error=CatalogueUnavailableError(error))
 
@@ -143,10 +143,10 @@ class Catalogue:
             try:
                 with self._writing() as connection:
                     result = _run(connection, change)
-            except OperationalError as error:
+            except DatabaseError as error:
                 if is_deadlock(error) and attempt < _ATTEMPTS:
                     continue
-                change.end(error=CatalogueUnavailableError(error.orig))
+                change.end(error=_as_outage(error))
             except BaseException as error:  # noqa: BLE001 - raised again by the caller of write()
                 change.end(error=error)
             else:
@@ -159,6 +159,12 @@ class Catalogue:
             writer = connection.execution_options(**{WRITES: True})
             with writer.begin():
                 yield writer
+
+
+def _as_outage(error: DatabaseError) -> Exception:
+    """What the caller is told: the database's own words where the change is at fault, else that it is unavailable."""
+    own_fault = isinstance(error, (DataError, IntegrityError, ProgrammingError))
+    return error if own_fault else CatalogueUnavailableError(error.orig)
 
 
 def _run(connection: Connection, change: _Change[Result]) -> Result:

@@ -127,7 +127,7 @@ class _Courier:
         self._ledger = ledger
         self._clock = clock
         self._rng = rng
-        self._log = _log.bind(subscriber=subscriber.name)
+        self._log = _log.bind(kind=subscriber.kind, subscriber=subscriber.name)
         self._woken = anyio.Event()
         self._slots = anyio.Semaphore(AT_ONCE)
         self._in_work: set[int] = set()  # due by the catalogue until they are marked
@@ -184,15 +184,13 @@ class _Courier:
 
     async def _delivered(self, delivery: DueDelivery) -> None:
         await self._ledger.insist(partial(mark_delivered, delivery_id=delivery.delivery_id, at=self._clock()))
-        self._log.debug(
-            f"{self.subscriber.kind} delivered", event_id=delivery.event.event_id, attempts=delivery.attempts + 1
-        )
+        self._log.debug("delivery taken", event_id=delivery.event.event_id, attempts=delivery.attempts + 1)
 
     async def _refused(self, delivery: DueDelivery, error: DeliveryError) -> None:
         wait = next_wait(self._retry, delivery.attempts, retry_after_s=error.retry_after_s, rng=self._rng)
         next_attempt_at = self._clock() + wait
         self._log.warning(
-            f"{self.subscriber.kind} refused",
+            "delivery refused",
             event_id=delivery.event.event_id,
             attempts=delivery.attempts + 1,
             next_attempt_at=next_attempt_at.isoformat(),

@@ -4,7 +4,7 @@ The walk yields paths in the order of their bytes, which is also the order of th
 piece of the tree is compared with one stretch of it.
 """
 
-# ruff: noqa: PTH118 - pathlib has no paths of bytes
+# ruff: noqa: PTH110, PTH118 - pathlib has no paths of bytes
 
 from __future__ import annotations
 
@@ -84,13 +84,19 @@ class Tree:
             with os.scandir(os.path.join(self.folder, below) if below else self.folder) as entries:
                 return sorted((path, entry) for entry in entries if (path := self._counts(below, entry)) is not None)
         except OSError as error:
-            if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            if not below or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
                 _log.warning("folder cannot be read", root=self.root, folder=readable(below), error=error.strerror)
             return []
 
     def _counts(self, below: bytes, entry: os.DirEntry[bytes]) -> bytes | None:
         path = os.path.join(below, entry.name)
-        is_directory = entry.is_dir(follow_symlinks=False)
+        try:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if entry.is_symlink() and os.path.exists(entry.path):
+                return None  # not followed; one that leads nowhere is told of, as a failure
+        except OSError as error:
+            _log.warning("entry cannot be looked at", root=self.root, path=readable(path), error=error.strerror)
+            return None
         if is_directory and (not self.recursive or entry.path == self.excluded):
             return None
         if self.rules.ignores(path, is_directory=is_directory):

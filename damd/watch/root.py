@@ -6,11 +6,12 @@ timer, and in every folder that a watcher marks.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import Protocol
 
 import anyio
+import anyio.lowlevel
 import structlog
 from anyio.abc import TaskStatus
 
@@ -21,6 +22,9 @@ from damd.watch.base import RootSettings, Watcher
 from damd.watch.reconcile import Tree, differences
 
 _log = structlog.get_logger(__name__)
+
+_BREATH = 500
+"""Sightings that are judged, some 20 µs each, before the rest of damd has its turn."""
 
 _MOST_MARKS = 1000
 """How many folders may wait to be reconciled before the whole root is, which is cheaper."""
@@ -78,7 +82,7 @@ class WatchedRoot:
             rescan_s = self.settings.rescan.total_seconds()
             deadline = anyio.current_time() + rescan_s
             while True:
-                for folder in sorted(await self._next_folders(deadline)):
+                for folder in _outermost(await self._next_folders(deadline)):
                     await self._reconcile(folder, sink)
                     if folder == self.tree.folder:
                         deadline = anyio.current_time() + rescan_s
@@ -92,7 +96,9 @@ class WatchedRoot:
 
     async def _listen(self, watcher: Watcher, sink: Sink) -> None:
         while True:
-            for sighting in await watcher.next_batch():
+            for number, sighting in enumerate(await watcher.next_batch()):
+                if number % _BREATH == 0:
+                    await anyio.lowlevel.checkpoint()
                 if not self.tree.concerns(sighting.path, is_directory=sighting.is_directory_mark):
                     continue
                 if sighting.is_directory_mark:
@@ -106,9 +112,7 @@ class WatchedRoot:
             await self._marked.wait()
         folders, self._marks = self._marks, set()
         self._marked = anyio.Event()
-        if anyio.current_time() >= deadline or self.tree.folder in folders:
-            return {self.tree.folder}
-        return folders
+        return {self.tree.folder} if anyio.current_time() >= deadline else folders
 
     async def _compare(self, folder: bytes, sink: Sink) -> None:
         async with aclosing(differences(self._catalogue, self.tree, folder)) as pieces:
@@ -125,3 +129,12 @@ class WatchedRoot:
                 _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
             await anyio.sleep(_PAUSE_S)
         _log.debug("reconciled", root=self.tree.root, whole=folder == self.tree.folder)
+
+
+def _outermost(folders: set[bytes]) -> Iterator[bytes]:
+    """Without those that lie below another: a tree that is unpacked marks every folder in it."""
+    last: bytes | None = None
+    for folder in sorted(folders, key=lambda folder: folder.rstrip(b"/") + b"/"):
+        if last is None or not folder.startswith(last):
+            last = folder.rstrip(b"/") + b"/"
+            yield folder

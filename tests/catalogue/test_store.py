@@ -4,7 +4,7 @@ import random
 import signal
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from subprocess import Popen
 from typing import Any
 
 import anyio
+import anyio.abc
 import anyio.to_thread
 import pytest
 import sqlalchemy
@@ -54,15 +55,28 @@ async def busy_writer(catalogue: Catalogue) -> AsyncIterator[None]:
 
     async with anyio.create_task_group() as group:
         group.start_soon(catalogue.write, wait)
-        await anyio.to_thread.run_sync(started.wait)
+        await happened(started)
         try:
             yield
         finally:
             release.set()
 
 
+async def happened(state: threading.Event) -> None:
+    assert await anyio.to_thread.run_sync(state.wait, 20)
+
+
 async def write_together(catalogue: Catalogue, changes: Sequence[Change]) -> list[Any]:
     """The outcome of each change, its result or its error, when all of them share a batch."""
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group, busy_writer(catalogue):
+            outcomes = write_each(catalogue, changes, group)
+            await anyio.wait_all_tasks_blocked()
+    return outcomes
+
+
+def write_each(catalogue: Catalogue, changes: Sequence[Change], group: anyio.abc.TaskGroup) -> list[Any]:
+    """Write all at once, each in a task of the group; at its end, the list holds their outcomes."""
     outcomes: list[Any] = [None] * len(changes)
 
     async def write(number: int) -> None:
@@ -71,11 +85,8 @@ async def write_together(catalogue: Catalogue, changes: Sequence[Change]) -> lis
         except BaseException as error:  # noqa: BLE001 - the outcome, and looked at by the test
             outcomes[number] = error
 
-    with anyio.fail_after(30):
-        async with anyio.create_task_group() as group, busy_writer(catalogue):
-            for number in range(len(changes)):
-                group.start_soon(write, number)
-            await anyio.wait_all_tasks_blocked()
+    for number in range(len(changes)):
+        group.start_soon(write, number)
     return outcomes
 
 
@@ -321,15 +332,16 @@ async def test_changes_wait_once_and_not_each_in_turn_for_a_database_that_stays_
     monkeypatch.setattr(catalogue_engine, "_BUSY_TIMEOUT_S", 0.1)
     catalogue = Catalogue(open_engine(url))
     ran: list[Session] = []
-    begun: list[object] = []
-    event.listen(catalogue.engine, "begin", begun.append)
-    with sqlite3.connect(tmp_path / "catalogue.sqlite3", isolation_level=None) as other:
-        other.execute("BEGIN IMMEDIATE")
-        outcomes = await write_together(catalogue, [ran.append] * 20)
-        assert [type(outcome) for outcome in outcomes] == [CatalogueUnavailableError] * 20
-        assert len(begun) == 2
-        other.execute("ROLLBACK")
+    attempts: list[object] = []
+    event.listen(catalogue.engine, "engine_connect", attempts.append)
+    other = sqlite3.connect(tmp_path / "catalogue.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            outcomes = write_each(catalogue, [ran.append] * 20, group)
     other.close()
+    assert [str(outcome) for outcome in outcomes] == ["The catalogue cannot be used now: database is locked"] * 20
+    assert len(attempts) == 1
     assert not ran
     assert await catalogue.write(partial(add, "one")) == "one"
 
@@ -385,7 +397,7 @@ async def test_the_end_of_a_change_cancelled_after_it_started_is_awaited(catalog
                     add("slow", session)
 
                 async def cancel() -> None:
-                    await anyio.to_thread.run_sync(started.wait)
+                    await happened(started)
                     scope.cancel()
                     release.set()
 
@@ -415,7 +427,7 @@ async def test_a_change_cancelled_while_its_batch_is_written_is_awaited(catalogu
                 await anyio.wait_all_tasks_blocked()
                 group.start_soon(write_cancelled, scope)
                 await anyio.wait_all_tasks_blocked()
-            await anyio.to_thread.run_sync(started.wait)
+            await happened(started)
             scope.cancel()
             await anyio.wait_all_tasks_blocked()
             assert not ended
@@ -429,21 +441,12 @@ async def test_a_writer_for_whom_no_thread_can_be_started_says_so_and_blocks_nob
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    outcomes: list[type[Exception]] = []
-
-    async def write(name: str) -> None:
-        try:
-            await catalogue.write(partial(add, name))
-        except Exception as error:  # noqa: BLE001 - looked at below
-            outcomes.append(type(error))
-
     with anyio.fail_after(20):
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             async with anyio.create_task_group() as group:
-                for name in ("one", "two", "three"):
-                    group.start_soon(write, name)
-        assert outcomes == [RuntimeError] * 3
+                outcomes = write_each(catalogue, adds("one", "two", "three"), group)
+        assert [type(outcome) for outcome in outcomes] == [CatalogueUnavailableError] * 3
         assert await catalogue.write(partial(add, "one")) == "one"
 
 
@@ -484,7 +487,7 @@ async def test_a_read_runs_beside_a_long_write_and_does_not_see_it(catalogue: Ca
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             group.start_soon(catalogue.write, write_slowly)
-            await anyio.to_thread.run_sync(written.wait)
+            await happened(written)
             assert await catalogue.read(all_names) == set()
             release.set()
     assert await catalogue.read(all_names) == {"slow"}
@@ -538,7 +541,7 @@ anyio.run(main)
 
 
 @pytest.fixture
-def start_writers(url: str, start_python: Callable[..., Popen[str]]) -> Iterator[Callable[..., list[Popen[str]]]]:
+def start_writers(url: str, start_python: Callable[..., Popen[str]]) -> Callable[..., list[Popen[str]]]:
     """Start processes that each write a hundred roots at the same moment, and then wait."""
 
     def start(*prefixes: str) -> list[Popen[str]]:
@@ -552,7 +555,7 @@ def start_writers(url: str, start_python: Callable[..., Popen[str]]) -> Iterator
             writer.stdin.flush()
         return writers
 
-    yield start
+    return start
 
 
 async def test_two_processes_write_at_once_and_what_was_written_survives_their_sudden_death(

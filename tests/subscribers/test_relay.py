@@ -417,8 +417,8 @@ async def test_whatever_a_subscriber_raises_is_a_refusal(catalogue: WatchedCatal
             await catalogue.until(all_delivered(1))
     assert [entry["event"] for entry in logs if entry["log_level"] in {"warning", "error"}] == [
         "subscriber failed",
-        "spool refused",
-        "spool refused",
+        "delivery refused",
+        "delivery refused",
     ]
 
 
@@ -489,11 +489,11 @@ async def test_the_log_tells_of_deliveries_and_refusals_and_never_the_secret(
             await catalogue.until(all_delivered(1))
             await anyio.wait_all_tasks_blocked()
     refused, delivered = logs
-    assert refused["event"] == "webhook refused"
+    assert refused["event"] == "delivery refused"
     assert refused["log_level"] == "warning"
     assert refused["error"] == "The receiver answered 500 Internal Server Error"
     assert refused["attempts"] == 1
-    assert delivered["event"] == "webhook delivered"
+    assert delivered["event"] == "delivery taken"
     assert delivered["log_level"] == "debug"
     assert delivered["attempts"] == 2
     assert {(each["subscriber"], each["event_id"]) for each in logs} == {("gallery", event.event_id)}

@@ -1,0 +1,94 @@
+"""What went wrong with a file, in words that the catalogue can keep.
+
+Handlers of plugins raise anything, and put anything into words; none of it costs more than its file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio.to_thread
+import structlog
+
+from damd.catalogue.record import FIRST_WAIT, Finding, record_failure
+from damd.catalogue.store import Catalogue
+from damd.errors import (
+    CatalogueError,
+    FileError,
+    PermanentFileError,
+    TransientFileError,
+    UnreadableFileError,
+    UnsupportedTypeError,
+)
+from damd.events import readable
+from damd.readers.failures import clean
+from damd.results import IngestResult, IngestStatus
+
+_log = structlog.get_logger(__name__)
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR})
+"""What the system says of a path where nothing is."""
+
+
+def as_file_error(error: Exception, path: Path) -> FileError:
+    """What is said of the file at this path when this was raised beneath its ingest."""
+    said = _said(error)
+    if isinstance(error, FileError):
+        if error.args == (said,):
+            return error
+        return PermanentFileError(said) if error.permanent else TransientFileError(said)
+    if isinstance(error, OSError):
+        another = error.filename if isinstance(error.filename, str | bytes) else os.fspath(path)
+        if os.fsencode(another) == os.fsencode(path):
+            return UnreadableFileError(error)
+        return TransientFileError(clean(f"{error.strerror}: {readable(another)}"))
+    if isinstance(error, CatalogueError):
+        return TransientFileError(said)
+    _log.error("ingest failed unexpectedly", path=readable(path), exc_info=error)
+    return TransientFileError(f"Unexpected {type(error).__name__}: {said}")
+
+
+async def is_gone(path: Path, error: FileError) -> bool:
+    """Whether the error only tells that there is no file any more."""
+    says_so = isinstance(error, UnreadableFileError) and error.errno in GONE
+    return says_so and not await anyio.to_thread.run_sync(os.path.lexists, path)
+
+
+def _said(error: Exception) -> str:
+    try:
+        return clean(error)
+    except Exception:  # noqa: BLE001 - its class is a plugin's
+        return ""
+
+
+async def note_failure(catalogue: Catalogue, finding: Finding, error: FileError) -> IngestResult:
+    """Record the failure; the result says so where the catalogue does not take even that."""
+    at = datetime.now(UTC)
+    try:
+        retry_at = await catalogue.write(lambda session: record_failure(session, finding, error, at=at))
+    except Exception as unnoted:  # noqa: BLE001 - the file is tried again, and what is wrong with the database is said
+        reason = error if isinstance(error, TransientFileError) else TransientFileError(_said(unnoted))
+        return failed(reason, soon(), catalogue_failed=True)
+    return failed(error, retry_at)
+
+
+def soon() -> datetime:
+    """When something passing is tried again."""
+    return datetime.now(UTC) + FIRST_WAIT
+
+
+def failed(
+    reason: FileError | str, retry_at: datetime | None, *, is_news: bool = True, catalogue_failed: bool = False
+) -> IngestResult:
+    """The result of a file that failed."""
+    return IngestResult(
+        status=IngestStatus.FAILED,
+        reason=str(reason),
+        mime_type=reason.mime_type if isinstance(reason, UnsupportedTypeError) else None,
+        retry_at=retry_at,
+        is_news=is_news,
+        catalogue_failed=catalogue_failed,
+    )

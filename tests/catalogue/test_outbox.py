@@ -1,0 +1,285 @@
+"""The outbox: events as they were, and each owed to everybody who wants it or to nobody yet."""
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
+
+import anyio
+import pytest
+import sqlalchemy
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, insert
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
+
+from damd.catalogue.outbox import (
+    ForeignEvent,
+    awaits_fan_out,
+    due_deliveries,
+    fan_out,
+    mark_delivered,
+    mark_refused,
+    next_due_at,
+    restore_event,
+    store_event,
+)
+from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import Delivery, StoredEvent
+from damd.events import FileImportedEvent
+
+pytestmark = pytest.mark.anyio
+
+AT = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+def imported(number: int = 1, *, occurred_at: datetime = AT) -> FileImportedEvent:
+    return FileImportedEvent(
+        event_id=f"evt_{number}",
+        occurred_at=occurred_at,
+        asset_id=number,
+        path="/inbox/a.jpg",
+        root=None,
+        sha256="aa",
+        size_bytes=3,
+        mime_type=None,
+        family=None,
+        duration_s=0.5,
+    )
+
+
+def to(*subscribers: str) -> Callable[[str], Iterable[str]]:
+    return lambda _event_type: subscribers
+
+
+def due_ids(session: Session, subscriber: str, at: datetime = AT, **more: int) -> list[str]:
+    limit = more.get("limit", 100)
+    return [delivery.event.event_id for delivery in due_deliveries(session, subscriber, at=at, limit=limit)]
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterable[Session]:
+    with Session(engine) as session:
+        yield session
+
+
+TEXT = st.text(max_size=20).filter(lambda text: text.isprintable()) | st.sampled_from(["", "\0", "\ud800", "💾", '"\\'])
+MOMENTS = st.datetimes(
+    min_value=datetime(1900, 1, 1), timezones=st.sampled_from([UTC, timezone(timedelta(hours=-9, minutes=-30))])
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    event=st.builds(
+        FileImportedEvent,
+        event_id=st.uuids().map(lambda number: f"evt_{number.hex}"),
+        occurred_at=MOMENTS,
+        asset_id=st.integers(1, 2**63),
+        path=TEXT,
+        path_base64=st.none() | TEXT,
+        root=st.none() | TEXT,
+        sha256=TEXT,
+        size_bytes=st.integers(0, 2**63),
+        mime_type=st.none() | TEXT,
+        family=st.none() | TEXT,
+        duration_s=st.floats(0, 1e9),
+    )
+)
+def test_an_event_survives_with_every_field(engine: Engine, event: FileImportedEvent) -> None:
+    with Session(engine) as session:
+        store_event(session, event)
+        session.expire_all()
+        restored = restore_event(session.exec(select(StoredEvent)).one())
+    assert restored == event
+    assert type(restored) is FileImportedEvent
+    assert restored.occurred_at.tzinfo is UTC
+
+
+def test_fields_that_this_version_does_not_know_are_left_out(session: Session) -> None:
+    data = imported().data() | {"mood": "cheerful"}
+    assert restore_event(_stored(session, "file.imported", data)) == imported()
+
+
+@pytest.mark.parametrize(
+    ("event_type", "data"),
+    [
+        ("file.sung", {"version": 1, "song": "la"}),
+        ("file.imported", {"version": 2, "asset_id": 1}),
+        ("file.imported", {"version": 1, "asset_id": 1}),
+    ],
+    ids=["other-type", "other-version", "fields-missing"],
+)
+def test_an_event_that_this_version_does_not_know_is_told_as_it_was_stored(
+    session: Session, event_type: str, data: dict[str, object]
+) -> None:
+    restored = restore_event(_stored(session, event_type, data))
+    assert isinstance(restored, ForeignEvent)
+    assert (restored.event_type, restored.event_id, restored.occurred_at) == (event_type, "evt_1", AT)
+    assert restored.data() == data
+
+
+def _stored(session: Session, event_type: str, data: dict[str, object]) -> StoredEvent:
+    values = {"id": "evt_1", "event_type": event_type, "occurred_at": AT, "data": json.dumps(data)}
+    session.execute(insert(StoredEvent).values(values))
+    return session.exec(select(StoredEvent)).one()
+
+
+def test_an_event_becomes_a_delivery_for_each_who_wants_it(session: Session) -> None:
+    store_event(session, imported(1))
+    assert awaits_fan_out(session)
+    asked: list[str] = []
+
+    def wanting(event_type: str) -> list[str]:
+        asked.append(event_type)
+        return ["gallery", "backup"]
+
+    assert fan_out(session, wanting, at=AT) == 1
+    assert asked == ["file.imported"]
+    assert not awaits_fan_out(session)
+    for subscriber in ("gallery", "backup"):
+        ((delivery_id, attempts, event),) = due_deliveries(session, subscriber, at=AT, limit=10)
+        assert (attempts, event) == (0, imported(1))
+        assert delivery_id > 0
+    assert due_ids(session, "nobody") == []
+
+
+def test_an_event_is_fanned_out_once(session: Session) -> None:
+    store_event(session, imported(1))
+    assert fan_out(session, to("gallery"), at=AT) == 1
+    assert fan_out(session, to("gallery", "late"), at=AT) == 0
+    assert due_ids(session, "late") == []
+    assert due_ids(session, "gallery") == ["evt_1"]
+
+
+def test_an_event_that_nobody_wants_awaits_nobody(session: Session) -> None:
+    store_event(session, imported(1))
+    assert fan_out(session, to(), at=AT) == 1
+    assert not awaits_fan_out(session)
+    assert next_due_at(session, ["gallery"]) is None
+
+
+def test_events_are_fanned_out_a_few_at_a_time_the_oldest_first(session: Session) -> None:
+    for number in (3, 1, 5, 2, 4):
+        store_event(session, imported(number, occurred_at=AT + number * MINUTE))
+    assert [fan_out(session, to("gallery"), at=AT, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert due_ids(session, "gallery") == ["evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]
+
+
+async def test_an_event_gets_all_its_deliveries_or_none(catalogue: Catalogue) -> None:
+    for number in (1, 2):
+        await catalogue.write(partial(store_event, event=imported(number)))
+    with pytest.raises(IntegrityError):
+        await catalogue.write(lambda session: fan_out(session, to("gallery", "backup", "gallery"), at=AT))
+    assert await catalogue.read(awaits_fan_out)
+    assert await catalogue.read(lambda session: session.exec(select(Delivery)).all()) == []
+    assert await catalogue.write(lambda session: fan_out(session, to("gallery", "backup"), at=AT)) == 2
+    assert len(await catalogue.read(lambda session: session.exec(select(Delivery)).all())) == 4
+
+
+async def test_two_that_share_a_catalogue_fan_out_each_event_once(catalogues: tuple[Catalogue, Catalogue]) -> None:
+    def store(session: Session) -> None:
+        for number in range(200):
+            store_event(session, imported(number))
+
+    await catalogues[0].write(store)
+    counts: list[int] = []
+
+    async def relay(catalogue: Catalogue) -> None:
+        while await catalogue.read(awaits_fan_out):
+            counts.append(await catalogue.write(partial(fan_out, wanting=to("gallery", "backup"), at=AT, limit=7)))
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as group:
+            for catalogue in catalogues:
+                group.start_soon(relay, catalogue)
+    assert sum(counts) == 200
+    assert len(await catalogues[0].read(lambda session: session.exec(select(Delivery)).all())) == 400
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_who_fans_out_meanwhile_leaves_alone_what_another_has_begun(engine: Engine) -> None:
+    with Session(engine) as session:
+        store_event(session, imported(1))
+        session.commit()
+    with Session(engine) as first, Session(engine) as second:
+        assert fan_out(first, to("gallery"), at=AT) == 1
+        second.execute(sqlalchemy.text("SET lock_timeout = '3s'"))
+        assert fan_out(second, to("gallery"), at=AT) == 0
+        first.rollback()
+        assert fan_out(second, to("gallery"), at=AT) == 1
+        second.commit()
+    with Session(engine) as session:
+        assert due_ids(session, "gallery") == ["evt_1"]
+
+
+def test_what_is_due_comes_in_order_and_no_more_than_asked_for(session: Session) -> None:
+    for number, minutes in ((1, 5), (2, 1), (3, 3), (4, 9)):
+        store_event(session, imported(number))
+        fan_out(session, to("gallery"), at=AT + minutes * MINUTE)
+    assert due_ids(session, "gallery", AT) == []
+    assert due_ids(session, "gallery", AT + 5 * MINUTE) == ["evt_2", "evt_3", "evt_1"]
+    assert due_ids(session, "gallery", AT + 9 * MINUTE, limit=2) == ["evt_2", "evt_3"]
+
+
+def test_what_is_in_work_is_not_due(session: Session) -> None:
+    for number in (1, 2):
+        store_event(session, imported(number))
+        fan_out(session, to("gallery"), at=AT + number * MINUTE)
+    first, second = due_deliveries(session, "gallery", at=AT + 2 * MINUTE, limit=10)
+    later = AT + 2 * MINUTE
+    assert due_deliveries(session, "gallery", at=later, limit=10, in_work=[first.delivery_id]) == [second]
+    both = (first.delivery_id, second.delivery_id)
+    assert due_deliveries(session, "gallery", at=later, limit=10, in_work=both) == []
+
+
+def test_what_was_delivered_is_never_due_again(session: Session) -> None:
+    store_event(session, imported(1))
+    fan_out(session, to("gallery", "backup"), at=AT)
+    (delivery,) = due_deliveries(session, "gallery", at=AT, limit=1)
+    mark_delivered(session, delivery.delivery_id, at=AT + MINUTE)
+    session.expire_all()
+    row = session.get(Delivery, delivery.delivery_id)
+    assert row
+    assert (row.delivered_at, row.next_attempt_at, row.last_error, row.attempts) == (AT + MINUTE, None, None, 1)
+    assert due_ids(session, "gallery", AT + 9 * MINUTE) == []
+    assert next_due_at(session, ["gallery"]) is None
+    assert due_ids(session, "backup") == ["evt_1"]
+
+
+def test_what_was_refused_is_due_again_when_it_was_said(session: Session) -> None:
+    store_event(session, imported(1))
+    fan_out(session, to("gallery"), at=AT)
+    for attempt in (1, 2):
+        at = AT + attempt * MINUTE
+        (delivery,) = due_deliveries(session, "gallery", at=at, limit=1)
+        assert delivery.attempts == attempt - 1
+        mark_refused(session, delivery.delivery_id, reason="503 💥", next_attempt_at=at + MINUTE)
+        assert due_ids(session, "gallery", at) == []
+    session.expire_all()
+    row = session.scalars(sqlalchemy.select(Delivery)).one()
+    assert (row.attempts, row.last_error, row.next_attempt_at) == (2, "503 💥", AT + 3 * MINUTE)
+    mark_delivered(session, delivery.delivery_id, at=AT + 3 * MINUTE)
+    session.expire_all()
+    assert (row.attempts, row.last_error) == (3, None)
+
+
+def test_the_next_due_delivery_is_the_earliest_of_those_asked_for(session: Session) -> None:
+    for number, subscriber, minutes in ((1, "gallery", 5), (2, "gallery", 3), (3, "backup", 4), (4, "other", 1)):
+        store_event(session, imported(number))
+        fan_out(session, to(subscriber), at=AT + minutes * MINUTE)
+    assert next_due_at(session, ["gallery"]) == AT + 3 * MINUTE
+    assert next_due_at(session, ["backup", "gallery"]) == AT + 3 * MINUTE
+    assert next_due_at(session, ["backup"]) == AT + 4 * MINUTE
+    assert next_due_at(session, []) is None
+
+
+def test_moments_of_other_time_zones_are_compared_as_moments(session: Session) -> None:
+    east = timezone(timedelta(hours=14))
+    store_event(session, imported(1, occurred_at=AT.astimezone(east)))
+    fan_out(session, to("gallery"), at=AT.astimezone(east))
+    assert next_due_at(session, ["gallery"]) == AT
+    assert due_ids(session, "gallery", AT) == ["evt_1"]
+    assert due_ids(session, "gallery", AT - timedelta(microseconds=1)) == []

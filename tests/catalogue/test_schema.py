@@ -1,0 +1,245 @@
+"""The schema's version: old catalogues, new ones, foreign ones, and everything that can happen on the way."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from subprocess import Popen
+from typing import Any, ClassVar
+
+import alembic.op
+import pytest
+import sqlalchemy
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, MetaData, inspect, text
+from sqlmodel import Field, Session
+
+from damd.catalogue.schema import alembic_config, upgrade
+from damd.catalogue.tables import Component, Entity, Table, now
+from damd.errors import CatalogueError, CatalogueTooNewError
+
+
+@pytest.fixture(scope="module")
+def note() -> Iterator[type[Component]]:
+    """A plugin's component."""
+
+    class PluginNote(Component, table=True):
+        __tablename__: ClassVar[str] = "plugin_note"
+
+        words: str = Field(max_length=80)
+
+    yield PluginNote
+    Table.metadata.remove(Table.metadata.tables["plugin_note"])
+
+
+@pytest.fixture
+def empty(empty_url: str, open_engine: Callable[[str], Engine]) -> Engine:
+    return open_engine(empty_url)
+
+
+def own_tables() -> MetaData:
+    """The tables of damd itself, without those that other tests bring."""
+    metadata = MetaData(naming_convention=Table.metadata.naming_convention)
+    own = {mapper.local_table for mapper in _mappers() if mapper.class_.__module__.startswith("damd.")}
+    for table in Table.metadata.sorted_tables:
+        if table in own:
+            table.to_metadata(metadata)
+    return metadata
+
+
+def _mappers() -> Iterator[Any]:
+    pending: list[type[Table]] = [Table]
+    while pending:
+        kind = pending.pop()
+        pending.extend(kind.__subclasses__())
+        if hasattr(kind, "__table__"):
+            yield inspect(kind)
+
+
+def table_names(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())
+
+
+def revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        return ScriptDirectory.from_config(alembic_config(connection, Table.metadata)).get_current_head()
+
+
+def described(engine: Engine) -> dict[str, Any]:
+    """Everything that the database says of its tables."""
+    inspector = inspect(engine)
+
+    def in_order(rows: Any) -> list[Any]:
+        return sorted(rows, key=lambda row: str(row["name"]))
+
+    return {
+        name: (
+            in_order({**column, "type": str(column["type"])} for column in inspector.get_columns(name)),
+            inspector.get_pk_constraint(name),
+            in_order(inspector.get_foreign_keys(name)),
+            in_order(inspector.get_unique_constraints(name)),
+            in_order(inspector.get_indexes(name)),
+        )
+        for name in inspector.get_table_names()
+        if name != "alembic_version"
+    }
+
+
+def test_models_and_migrations_agree(empty: Engine) -> None:
+    upgrade(empty, MetaData())  # the migrations alone
+    with empty.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, own_tables()) == []
+
+
+def test_migrations_make_what_the_models_would(empty: Engine) -> None:
+    upgrade(empty, MetaData())
+    migrated = described(empty)
+    with empty.begin() as connection:
+        everything = MetaData()
+        everything.reflect(connection)
+        everything.drop_all(connection)
+        own_tables().create_all(connection)
+    assert described(empty) == migrated
+    assert len(migrated) >= 10
+
+
+def test_an_empty_database_becomes_a_catalogue(empty: Engine) -> None:
+    upgrade(empty, Table.metadata)
+    assert {"entity", "content_hash", "location", "event", "delivery", "image_properties"} <= table_names(empty)
+    assert revision(empty) == head(empty)
+
+
+def test_upgrading_twice_is_harmless(empty: Engine) -> None:
+    upgrade(empty, Table.metadata)
+    with Session(empty) as session:
+        session.add(Entity())
+        session.commit()
+    before = described(empty)
+    upgrade(empty, Table.metadata)
+    assert described(empty) == before
+    with Session(empty) as session:
+        assert session.get(Entity, 1) is not None
+
+
+def test_a_catalogue_of_a_newer_damd_is_refused_and_the_message_says_what_to_do(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    before = described(engine)
+    with pytest.raises(
+        CatalogueTooNewError, match=r"newer damd \(schema 9999\).*upgrade damd, or name another --state"
+    ):
+        upgrade(engine, Table.metadata)
+    assert described(engine) == before
+    assert revision(engine) == "9999"
+
+
+def test_a_database_of_another_program_is_refused_and_left_as_it_is(empty: Engine) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("CREATE TABLE failure (of_what VARCHAR(80))"))
+    with pytest.raises(CatalogueError, match="cannot be opened"):
+        upgrade(empty, Table.metadata)
+    assert table_names(empty) == {"failure"}
+
+
+def test_a_plugins_table_is_created_beside_ours(empty: Engine, note: type[Component]) -> None:
+    upgrade(empty, Table.metadata)
+    with empty.begin() as connection:
+        key = connection.execute(sqlalchemy.insert(Entity).values(created_at=now())).inserted_primary_key[0]  # type: ignore[index]  # it has one
+        connection.execute(sqlalchemy.insert(note).values(entity_id=key, words="kept"))
+    upgrade(empty, Table.metadata)
+    with empty.connect() as connection:
+        assert connection.execute(sqlalchemy.select(note)).one() == (key, "kept")
+
+
+def test_a_plugins_table_is_created_in_a_catalogue_that_is_up_to_date(engine: Engine, note: type[Component]) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE IF EXISTS plugin_note"))
+    upgrade(engine, Table.metadata)
+    assert "plugin_note" in table_names(engine)
+
+
+def test_an_upgrade_that_fails_in_the_middle_leaves_nothing_of_itself(
+    empty: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_table = alembic.op.create_table
+
+    def fail_at_the_fifth(name: str, *columns: Any, **options: Any) -> sqlalchemy.Table:
+        created.append(name)
+        if len(created) == 5:
+            raise RuntimeError("power cut")
+        return create_table(name, *columns, **options)
+
+    created: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(alembic.op, "create_table", fail_at_the_fifth)
+        with pytest.raises(RuntimeError, match="power cut"):
+            upgrade(empty, Table.metadata)
+    assert table_names(empty) == set()
+    upgrade(empty, Table.metadata)
+    assert revision(empty) == head(empty)
+
+
+DYING = """
+import os, pathlib, signal, sys
+import alembic.op
+import damd.media
+from damd.catalogue.engine import CatalogueSettings, make_engine
+from damd.catalogue.schema import upgrade
+from damd.catalogue.tables import Table
+
+def die(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+alembic.op.create_index = die
+upgrade(make_engine(CatalogueSettings(url=sys.argv[1]), pathlib.Path()), Table.metadata)
+"""
+
+
+def test_a_kill_in_the_middle_of_an_upgrade_leaves_nothing_of_it(
+    empty: Engine, empty_url: str, start_python: Callable[..., Popen[str]]
+) -> None:
+    assert start_python(DYING, empty_url).wait(20) == -9
+    assert table_names(empty) == set()
+    upgrade(empty, Table.metadata)
+    assert revision(empty) == head(empty)
+
+
+UPGRADING = """
+import pathlib, sys
+import damd.media
+from damd.catalogue.engine import CatalogueSettings, make_engine
+from damd.catalogue.schema import upgrade
+from damd.catalogue.tables import Table
+
+for url in sys.stdin:
+    engine = make_engine(CatalogueSettings(url=url.strip()), pathlib.Path())
+    upgrade(engine, Table.metadata)
+    engine.dispose()
+    print("upgraded", flush=True)
+"""
+
+
+def test_two_processes_upgrade_at_once(
+    empty_url: str,
+    start_python: Callable[..., Popen[str]],
+    open_engine: Callable[[str], Engine],
+    tmp_path: Path,
+) -> None:
+    processes = [start_python(UPGRADING) for _ in range(2)]
+    # SQLite's moment of danger is a short one: several files, so that it is met.
+    others = [f"sqlite:///{tmp_path / str(number)}" for number in range(15)] if "sqlite" in empty_url else []
+    for url in [*others, empty_url]:
+        for process in processes:
+            assert process.stdin
+            process.stdin.write(f"{url}\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout
+            assert process.stdout.readline() == "upgraded\n"
+        assert revision(engine := open_engine(url)) == head(engine)
