@@ -39,7 +39,7 @@ run: install
 	@exec $(BIN)/damd run --watch ./inbox --state ./damd-state
 
 test: install-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto
 
 lint: install-dev
 	$(BIN)/ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import traceback
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -31,8 +32,13 @@ from damd.world import World
 
 
 @asynccontextmanager
-async def open_world(config: Config) -> AsyncIterator[World]:
+async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncIterator[World]:
     """A running World with every resource and no systems: `register_systems` adds damd's own.
+
+    Args:
+        config: What `damd.config.load_config` returns, or made by hand.
+        claims_roots: Whether the catalogue is told of the configured roots, which may move locations to
+            their keys; who only asks leaves it as it is.
 
     Raises:
         CatalogueError: The catalogue cannot be opened; the message says why and what to do.
@@ -47,7 +53,7 @@ async def open_world(config: Config) -> AsyncIterator[World]:
         await anyio.to_thread.run_sync(thumbnails.prepare)
         stack.enter_context(in_use(thumbnails))
         world = World()
-        roots = await _claim_roots(config, catalogue)
+        roots = await (_claim_roots(config, catalogue) if claims_roots else catalogue.read(known_roots))
         policies = _policies(config, roots)
         for resource in (config, catalogue, Roots(roots), policies, sandbox, thumbnails, Families(FAMILIES)):
             world.add_resource(resource)
@@ -55,22 +61,44 @@ async def open_world(config: Config) -> AsyncIterator[World]:
 
 
 def register_systems(world: World) -> None:
-    """Register damd's own systems, then those of the plugins that the configuration names."""
+    """Register damd's own systems, then those of the plugins that the configuration names.
+
+    Raises:
+        ConfigurationError: A plugin's ``setup`` failed.
+    """
     for handler in HANDLERS:
         world.register_system(handler)
     for family in world.get_resource(Families):
         world.register_system(family.handler)
     for plugin in world.get_resource(Config).plugins:
+        _set_up(plugin, world)
+
+
+def _set_up(plugin: str, world: World) -> None:
+    try:
         importlib.import_module(plugin).setup(world)
+    except Exception as error:
+        *_, innermost = traceback.extract_tb(error.__traceback__)
+        what = f"{Path(innermost.filename).name}:{innermost.lineno}: {type(error).__name__}: {error}"
+        raise ConfigurationError([f"plugins: setup(world) of {plugin} failed ({what})"]) from error
+
+
+async def forget_what_is_read_now(world: World) -> None:
+    """Let scans find the files again that failed for their type alone, where a family, or their root, takes them now.
+
+    Called once all systems are registered.
+    """
+    roots = [name for name, root in world.get_resource(Config).roots.items() if root.unsupported == "catalogue"]
+    types = world.get_resource(Families).mime_types
+    await world.get_resource(Catalogue).write(
+        lambda session: forget_unsupported(session, roots=roots, mime_types=types)
+    )
 
 
 async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:
     """Tell the catalogue of the configured roots; returns all that it was ever told of."""
     known = await catalogue.read(known_roots)
     wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
-    catalogued = [name for name, root in config.roots.items() if root.unsupported == "catalogue"]
-    if catalogued:
-        await catalogue.write(lambda session: forget_unsupported(session, catalogued))
     return await catalogue.write(functools.partial(claim, wanted=wanted))
 
 
@@ -104,6 +132,7 @@ def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
                 silent_before=claimed_at[name] if root.announce == "new" else None,
             )
             for name, root in config.roots.items()
+            if name in claimed_at
         }
     )
 

@@ -7,6 +7,7 @@ The slices declare their settings, and this module assembles them. What concerns
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import stat
@@ -24,7 +25,7 @@ from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.log import LogSettings
-from damd.subscribers.webhook import SecretSource
+from damd.subscribers.webhook import SecretSource, read_secret
 from damd.thumbnails import ThumbnailSettings
 from damd.watch.base import RootSettings
 
@@ -267,15 +268,11 @@ def _state_problem(state: Path) -> str | None:
 
 
 def _secret_problem(secret: SecretSource) -> str | None:
-    if secret.env is not None:
-        return None if os.environ.get(secret.env) else f"is missing: set the environment variable {secret.env}"
-    if secret.file is None:
-        return None
     try:
-        with secret.file.open("rb") as file:
-            return None if file.read(1) else f"is missing: {secret.file} is empty"
-    except OSError as error:
-        return f"cannot be read ({error.strerror}): put it into {secret.file}, readable for the user that damd runs as"
+        read_secret(secret)
+    except ValueError as error:
+        return f"cannot be used: {error}"
+    return None
 
 
 def _load_plugins(names: Any) -> Iterator[tuple[Location, str]]:
@@ -287,7 +284,9 @@ def _load_plugins(names: Any) -> Iterator[tuple[Location, str]]:
             setup = getattr(importlib.import_module(name), "setup", None)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - other people's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            yield ("plugins", index), f"the plugin {name} cannot be loaded ({reason}): is it installed beside damd?"
+            where = "install it into damd's environment, or name its folder in PYTHONPATH"
+            hint = f": {where}" if isinstance(error, ModuleNotFoundError) else ""
+            yield ("plugins", index), f"the plugin {name} cannot be loaded ({reason}){hint}"
         else:
-            if not callable(setup):
-                yield ("plugins", index), f"the plugin {name} has no function setup(world)"
+            if not callable(setup) or inspect.iscoroutinefunction(setup):
+                yield ("plugins", index), f"the plugin {name} has no plain function setup(world)"

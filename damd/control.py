@@ -19,7 +19,7 @@ import structlog
 from anyio.abc import SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from damd.errors import DaemonUnreachableError
+from damd.errors import DaemonUnreachableError, DamdError
 
 _log = structlog.get_logger(__name__)
 
@@ -53,15 +53,20 @@ async def ask(state: Path, command: str) -> dict[str, Any]:
 
     Raises:
         DaemonUnreachableError: None runs, or it does not answer.
+        DamdError: It runs, and says why it cannot answer.
     """
     try:
         with anyio.fail_after(_ANSWER_TIMEOUT_S), _reachable(state) as path:
             async with await anyio.connect_unix(path) as stream:
                 await stream.send(json.dumps({"command": command}).encode() + b"\n")
                 line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
+    except PermissionError as error:
+        raise DamdError(f"The damd that runs on {state} is another user's: ask it as that user, or as root") from error
     except (OSError, TimeoutError, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound) as error:
         raise DaemonUnreachableError(str(state)) from error
     answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise DamdError(str(answer["error"]))
     return answer
 
 
@@ -80,7 +85,10 @@ async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:
         answer = answers[json.loads(line)["command"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": f'expected {{"command": …}} with one of {", ".join(answers)}'}
-    return await answer()
+    try:
+        return await answer()
+    except DamdError as error:
+        return {"error": str(error)}
 
 
 @contextmanager

@@ -22,13 +22,13 @@ import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
 from damd import __version__, control, systemd
-from damd.assembly import open_world, register_systems
+from damd.assembly import forget_what_is_read_now, open_world, register_systems
 from damd.catalogue.describe import summary
 from damd.catalogue.engine import STATE_MODE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config, check_environment
-from damd.errors import CatalogueInUseError, ConfigurationError
+from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
 from damd.intake import Intake
 from damd.sandbox import Sandbox
 from damd.subscribers import SUBSCRIBERS
@@ -41,12 +41,19 @@ from damd.world import World
 
 _log = structlog.get_logger(__name__)
 
+_LOCK = "daemon.lock"
+_MIND_STATE_S = 5.0
+_ONE_REQUEST_S = 0.3
+"""timeout(1) and its like signal the process and then its group; nobody's second thought is that quick."""
+
 _COMMANDS_PER_WORKER = 4
 """While one file is decoded, another is hashed, one commits and one is looked up."""
 
 
 async def run(config: Config) -> None:
-    """Run until SIGTERM or SIGINT; then finish what is in work. A second signal ends the process at once.
+    """Run until SIGTERM, SIGINT or SIGHUP; then finish what is in work. A second signal ends the process at once.
+
+    What is still in work after ``ingest.timeout`` is given up, and found again at the next start.
 
     Raises:
         ConfigurationError: A root is not there, or a secret cannot be read.
@@ -54,15 +61,18 @@ async def run(config: Config) -> None:
         WatchError: A root cannot be watched.
     """
     problems = await anyio.to_thread.run_sync(check_environment, config)
+    if not config.watch:
+        problems.append("watch: no folder is named: do so in the configuration, or with damd run --watch DIR")
     if problems:
         raise ConfigurationError(problems)
     async with AsyncExitStack() as stack:
-        await anyio.to_thread.run_sync(lambda: config.state.mkdir(STATE_MODE, parents=True, exist_ok=True))
+        await anyio.to_thread.run_sync(_make_state_folder, config.state)
         stack.enter_context(_sole_daemon(config.state))
         # Entered before the World, and so left after the last of its events.
         subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
+        await forget_what_is_read_now(world)
         relay = Relay(world.get_resource(Catalogue), subscribers)
         relay.listen(world)
         listen(world, subscribers)
@@ -97,6 +107,7 @@ class Daemon:
             tasks.start_soon(self._relay.run)
             tasks.start_soon(self._take_in)
             tasks.start_soon(self._feed_watchdog)
+            tasks.start_soon(self._mind_state)
             await tasks.start(
                 lambda task_status: control.serve(self._config.state, self._answers(), task_status=task_status)
             )
@@ -107,7 +118,10 @@ class Daemon:
                 _log.info("stopping", in_work=self._intake.in_work)
                 watching.cancel_scope.cancel()
             self._intake.stop()
-            await self._drained.wait()
+            with anyio.move_on_after(self._config.ingest.timeout.total_seconds()) as drain:
+                await self._drained.wait()
+            if drain.cancelled_caught:
+                _log.warning("left for the next start", in_work=self._intake.in_work)
             tasks.cancel_scope.cancel()
         _log.info("stopped", **self._intake.outcomes)
 
@@ -116,8 +130,6 @@ class Daemon:
             await watching.start(self._watch_root, root)
             _log.info("watching", root=root.tree.root, path=str(root.settings.path))
         await anyio.to_thread.run_sync(systemd.ready)
-        if not self._roots:
-            _log.warning("nothing is watched", hint="name a folder with --watch DIR, or under `watch:`")
 
     async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
         await root.run(self._intake, functools.partial(self._scanned, root.tree.root), task_status=task_status)
@@ -133,6 +145,16 @@ class Daemon:
         while interval_s is not None:
             await anyio.to_thread.run_sync(systemd.notify, "WATCHDOG=1")
             await anyio.sleep(interval_s)
+
+    async def _mind_state(self) -> None:
+        """End where the lock or the catalogue was removed: what is written to them now, nobody will ever read."""
+        files = [self._config.state / _LOCK, self._config.catalogue.file_in(self._config.state)]
+        kept = {file: await anyio.to_thread.run_sync(_identity, file) for file in files if file is not None}
+        while True:
+            await anyio.sleep(_MIND_STATE_S)
+            for file, identity in kept.items():
+                if await anyio.to_thread.run_sync(_identity, file) != identity:
+                    raise CatalogueError(f"{file} was removed or replaced while damd ran: start damd again")
 
     async def _take_in(self) -> None:
         await self._intake.run()
@@ -178,19 +200,38 @@ def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
 
 async def _receive_signals(*, task_status: TaskStatus[anyio.Event]) -> None:
     asked_to_stop = anyio.Event()
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    asked_at = 0.0
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         task_status.started(asked_to_stop)
         async for number in signals:
             if asked_to_stop.is_set():
+                if anyio.current_time() - asked_at < _ONE_REQUEST_S:
+                    continue
                 _log.warning("stopped at once", signal=number.name)
                 os._exit(128 + number)  # the workers die with their parent
             asked_to_stop.set()
+            asked_at = anyio.current_time()
+
+
+def _make_state_folder(state: Path) -> None:
+    try:
+        state.mkdir(STATE_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError([f"The state folder {state} cannot be made: {error.strerror}"]) from error
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextmanager
 def _sole_daemon(state: Path) -> Iterator[None]:
     """Hold the state folder's lock, which the system takes back however the process ends."""
-    with (state / "daemon.lock").open("a+") as lock:
+    with (state / _LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

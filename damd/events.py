@@ -83,6 +83,18 @@ EVENTS: dict[str, type[Event]] = {event.event_type: event for event in (FileImpo
 """Every event by its public name; a further event is one class above and one word here."""
 
 
+def known_event_types(names: tuple[str, ...]) -> tuple[str, ...]:
+    """A setting's event types, as they are.
+
+    Raises:
+        ValueError: damd publishes no such event, so nobody would ever hear of it.
+    """
+    for name in names:
+        if name not in EVENTS:
+            raise ValueError(f"damd publishes no event {name!r}; it publishes {', '.join(EVENTS)}")
+    return names
+
+
 def readable_path(path: bytes) -> tuple[str, str | None]:
     """A path for JSON and people: the text, and base64 of the bytes where the text lost something."""
     text = path.decode("utf-8", "replace")

@@ -10,9 +10,11 @@ import errno
 import hashlib
 import os
 import stat
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
+import anyio.from_thread
 import anyio.to_thread
 from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
@@ -20,6 +22,7 @@ from anyio.lowlevel import RunVar
 from damd.errors import NotAFileError, UnreadableFileError
 
 _HASHING_THREADS = 4
+_PIECE_BYTES = 2**20  # a millisecond's work, some of a slow network's
 _hashing: RunVar[CapacityLimiter] = RunVar("damd hashing threads")
 
 _KINDS = {
@@ -80,7 +83,7 @@ def take_signature(path: Path) -> Signature:
 
 
 async def calculate_hash(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits.
+    """The SHA-256 of a file's content, as 64 hexadecimal digits; cancelled, it ends within a piece of the file.
 
     Raises:
         NotAFileError: It is a FIFO, a socket, a link or anything else but a file.
@@ -107,9 +110,19 @@ def _hash_file(path: str | os.PathLike[str]) -> str:
         kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
         if kind != stat.S_IFREG:
             raise NotAFileError(_KINDS.get(kind, "nothing that damd knows"))
-        with os.fdopen(descriptor, "rb", closefd=False) as file:  # which would leave a folder's open
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:  # which would leave a folder's open
+            return _digest(file)
     except OSError as error:
         raise UnreadableFileError(error) from error
     finally:
         os.close(descriptor)
+
+
+def _digest(file: FileIO) -> str:
+    digest, piece = hashlib.sha256(), bytearray(_PIECE_BYTES)
+    view = memoryview(piece)
+    while count := file.readinto(piece):
+        digest.update(view[:count])
+        if count == _PIECE_BYTES:
+            anyio.from_thread.check_cancelled()
+    return digest.hexdigest()

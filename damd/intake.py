@@ -27,7 +27,7 @@ from anyio.abc import TaskGroup
 from damd.events import readable
 from damd.fingerprint import Signature
 from damd.ingest.ingest_file import IngestFileCommand
-from damd.results import IngestResult, IngestStatus
+from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.watch.settle import Settling
 from damd.world import World
 
@@ -84,11 +84,6 @@ class Intake:
     def in_work(self) -> int:
         """Paths whose command runs."""
         return len(self._in_work)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is in work; what is only due again later does not count."""
-        return not (self._settling or self._ready or self._in_work)
 
     def sight(self, path: bytes, *, settle_s: float, closed: bool) -> bool:
         """A path may have changed; False when there is no room for it."""
@@ -202,6 +197,8 @@ class Intake:
             fields = {"reason": result.reason, "mime_type": result.mime_type, "retry_at": result.retry_at}
             known = {name: value for name, value in fields.items() if value is not None}
             _log.warning("file.failed", path=readable(path), **known)
+        elif result.reason == DUPLICATE_HASH:
+            _log.info("file.skipped", path=readable(path), reason=result.reason, asset_id=result.asset_id)
         if result.retry_at is not None and path not in self._due_again and len(self._again) < self._capacity:
             wait_s = (result.retry_at - datetime.now(UTC)).total_seconds()
             heapq.heappush(self._again, (time.monotonic() + max(0.0, wait_s), path, settle_s))

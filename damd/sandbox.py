@@ -43,6 +43,7 @@ _TAKE_TIMEOUT_S = 30.0  # to start and to take a request: 0.1 s on an idle machi
 _EXIT_TIMEOUT_S = 1.0  # from the end of a pipe to the end of its process
 _REAP_TIMEOUT_S = 5.0  # after SIGKILL; a process that hangs in the kernel, on a dead mount, is left behind
 _MAX_STARTS = 3
+_KEPT = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})  # of the environment
 
 
 class SandboxSettings(Settings):
@@ -337,9 +338,9 @@ def _count_processors() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """This process's environment, its module path and its encoding of paths; one thread for each worker."""
-    return {
-        **os.environ,
+    """What a decoder needs of this process's environment, which may hold secrets; one thread for each worker."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}
+    return kept | {
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry)),  # noqa: PTH117 - these are strings
         "PYTHONUTF8": str(sys.flags.utf8_mode),
         "OPENBLAS_NUM_THREADS": "1",

@@ -75,6 +75,7 @@ class Drafts:
             place = self._thumbnails.path(self._sha256, size)
             place.parent.mkdir(parents=True, exist_ok=True)
             self._paths[size].replace(place)
+            _flush(place.parent)
             below = place.relative_to(self._thumbnails.folder)
             published.append(WrittenPreview(size, str(below), preview["width"], preview["height"]))
         return published
@@ -83,6 +84,15 @@ class Drafts:
         """Delete what was not published; blocking."""
         for path in self._paths.values():
             path.unlink(missing_ok=True)
+
+
+def _flush(folder: Path) -> None:
+    """Make the names in a folder durable: the catalogue must not outlive what it points to."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class Thumbnails:
@@ -115,9 +125,19 @@ class Thumbnails:
         drafts.mkdir(parents=True, exist_ok=True)
         for draft in drafts.iterdir():
             with suppress(OSError):
-                # Another process may be at work on a younger one.
-                if time.time() - draft.stat().st_mtime > _STALE_DRAFT_S:
+                # Another process may be at work on it; its number may long be another's.
+                if not _is_alive(draft.name.split("-")[1]) or time.time() - draft.stat().st_mtime > _STALE_DRAFT_S:
                     draft.unlink()
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):
+        return True
+    return True
 
 
 _in_use: list[Thumbnails] = []

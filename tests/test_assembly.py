@@ -18,7 +18,7 @@ from damd.assembly import open_world, register_systems
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config
-from damd.errors import CatalogueError, NoHandlerError, RegistrationError
+from damd.errors import CatalogueError, ConfigurationError, NoHandlerError, RegistrationError
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.ingest.policy import RootPolicies
 from damd.media.base import Families
@@ -88,7 +88,7 @@ async def test_worlds_that_are_opened_at_the_same_moment_find_one_schema(tmp_pat
 
     async def open_one() -> None:
         async with open_world(Config.model_validate({"state": tmp_path / "state", "watch": [watched]})) as world:
-            assert world.get_resource(Roots).names == ("inbox",)
+            assert world.get_resource(Roots).folder("inbox")
 
     with anyio.fail_after(30):
         async with anyio.create_task_group() as tasks:
@@ -139,12 +139,14 @@ def make_module(name: str, text: str) -> ModuleType:
     return module
 
 
-async def test_a_plugin_whose_setup_fails_stops_the_start_with_its_own_error(
+async def test_a_plugin_whose_setup_fails_stops_the_start_and_is_named(
     opened: OpenWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = make_module("broken_plugin", "def setup(world):\n    raise LookupError('a part is missing')")
     monkeypatch.setitem(sys.modules, broken.__name__, broken)
-    with pytest.raises(LookupError, match="a part is missing"):
+    with pytest.raises(
+        ConfigurationError, match=r"broken_plugin failed \(<string>:2: LookupError: a part is missing\)"
+    ):
         await opened(plugins=("broken_plugin",))
 
 

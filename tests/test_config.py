@@ -293,11 +293,11 @@ class TestPlugins:
     @pytest.mark.parametrize(
         ("source", "expected"),
         [
-            (None, "cannot be loaded (ModuleNotFoundError: No module named 'damd_test_plugin'): is it installed"),
+            (None, "cannot be loaded (ModuleNotFoundError: No module named 'damd_test_plugin'): install it"),
             ("def setup(world:", "cannot be loaded (SyntaxError: "),
             ("1 / 0", "cannot be loaded (ZeroDivisionError: division by zero)"),
             ("raise SystemExit(3)", "cannot be loaded (SystemExit: 3)"),
-            ("setup = 3", "has no function setup(world)"),
+            ("setup = 3", "has no plain function setup(world)"),
         ],
     )
     def test_a_plugin_that_cannot_be_used_is_one_problem_among_others(
@@ -342,7 +342,7 @@ class TestShown:
                 "watch": named if unique else roots,
                 "ingest": {"memory": f"{memory}B"},
                 "subscribers": [
-                    {"kind": "log", "events": [name]},
+                    {"kind": "log", "events": ["file.imported"]},
                     {"kind": "webhook", "name": name, "url": "https://a/b", "secret": {"file": "/s"}},
                 ],
             }

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from damd import control
-from damd.errors import DaemonUnreachableError
+from damd.errors import DaemonUnreachableError, DamdError
 
 pytestmark = pytest.mark.anyio
 
@@ -63,7 +63,8 @@ async def test_a_question_is_answered(state: Path) -> None:
 
 async def test_an_unknown_command_is_told_the_known_ones(state: Path) -> None:
     async with serving(state):
-        assert "hello, fail, hang" in (await control.ask(state, "dance"))["error"]
+        with pytest.raises(DamdError, match="hello, fail, hang"):
+            await control.ask(state, "dance")
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,13 @@ from pictures import make_picture
 from PIL import Image
 
 import damd.catalogue.queries as file_functions
-import damd.catalogue.queries as hash_queries
-import damd.fingerprint as hash_functions
+import damd.catalogue.queries as hash_functions
 import damd.thumbnails as thumbnail_functions
 from damd.assembly import open_world, register_systems
 from damd.catalogue.queries import find_asset
 from damd.catalogue.store import Catalogue
 from damd.config import Config, load_config
 from damd.events import FileImportedEvent
-from damd.filetype import get_file_type
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.results import IngestResult, IngestStatus
 from damd.world import BaseCommand, BaseEvent, CommandResult, World, handles_command, handles_event
@@ -64,9 +62,9 @@ async def take_in(cmd: TakeInCommand, world: World) -> Any:
 
 @handles_command(SortByHashCommand)
 async def sort_by_hash(cmd: SortByHashCommand, world: World) -> Any:
-    if await hash_queries.does_hash_exist(world, cmd.file_hash):
+    if await hash_functions.does_hash_exist(world, cmd.file_hash):
         return {"status": "SKIPPED", "reason": "Duplicate hash"}
-    file_type = get_file_type(cmd.file_path)
+    file_type = file_functions.get_file_type(cmd.file_path)
     if file_type == "image":
         return await world.dispatch_command(ThumbnailCommand(file_path=cmd.file_path, file_hash=cmd.file_hash))
     return {"status": "FAILED", "reason": "Unsupported file type"}
@@ -154,7 +152,7 @@ async def test_a_path_with_other_content_is_not_imported_and_one_that_is_gone_is
         assert not await file_functions.is_path_imported(world, picture)
         picture.unlink()
         assert await file_functions.is_path_imported(world, picture)
-        assert not await hash_queries.does_hash_exist(world, "0" * 64)
+        assert not await hash_functions.does_hash_exist(world, "0" * 64)
 
 
 async def test_an_event_is_told_without_anybody_waiting_for_it() -> None:

@@ -79,7 +79,7 @@ async def running(ingester: Ingester, *, concurrency: int = 4, capacity: int = 1
 
 async def idle(intake: Intake) -> None:
     with anyio.fail_after(10):
-        while not intake.is_idle:  # noqa: ASYNC110 - which it tells nobody
+        while intake.waiting or intake.in_work:  # noqa: ASYNC110 - which it tells nobody
             await anyio.sleep(0.001)
 
 

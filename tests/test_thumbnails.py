@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -103,11 +104,14 @@ async def test_two_at_the_same_content_have_drafts_of_their_own(tmp_path: Path) 
 
 def test_only_drafts_that_a_crash_left_behind_are_removed_at_the_start(tmp_path: Path) -> None:
     drafts = make_thumbnails(tmp_path).folder / ".drafts"
-    for name, age_s in (("old.tmp", 25 * 3600), ("young.tmp", 60)):
+    crashed = subprocess.Popen(["true"])
+    crashed.wait()
+    old, young, orphan = (f"aa-{pid}-1-512.tmp" for pid in (os.getpid(), os.getppid(), crashed.pid))
+    for name, age_s in ((old, 25 * 3600), (young, 60), (orphan, 60)):
         (drafts / name).touch()
         os.utime(drafts / name, (time.time() - age_s,) * 2)
     make_thumbnails(tmp_path)
-    assert files_below(drafts) == ["young.tmp"]
+    assert files_below(drafts) == [young]
 
 
 async def test_without_an_open_world_there_is_nowhere_to_write_to(

@@ -90,6 +90,31 @@ def assets_by_hash(session: Session, prefix: str) -> list[int]:
     return list(session.exec(statement.limit(10)))
 
 
+def failure_page(session: Session, roots: Roots, *, after: int = 0, limit: int = 200) -> list[dict[str, Any]]:
+    """The next failures after this number, in their order; each with the number that the next page begins after."""
+    statement = select(Failure).where(col(Failure.id) > after).order_by(col(Failure.id)).limit(limit)
+    return [
+        {
+            "failure_id": failure.id,
+            **_readable(roots.path_of(Place(failure.root, failure.path))),
+            "root": failure.root or None,
+            "reason": failure.reason,
+            "permanent": failure.permanent,
+            "attempts": failure.attempts,
+            "first_failed_at": _moment(failure.first_failed_at),
+            "last_failed_at": _moment(failure.last_failed_at),
+            "next_attempt_at": _moment(failure.next_attempt_at),
+        }
+        for failure in session.exec(statement)
+    ]
+
+
+def failing_paths(session: Session, roots: Roots) -> list[bytes]:
+    """Every path that has failed."""
+    rows = session.execute(sqlalchemy.select(col(Failure.root), col(Failure.path)).order_by(col(Failure.id)))
+    return [roots.path_of(Place(root, path)) for root, path in rows]
+
+
 def summary(session: Session) -> dict[str, int]:
     """How much the catalogue holds: assets, locations, failures, and deliveries that are still owed."""
     owed = col(Delivery.delivered_at).is_(None)
@@ -113,7 +138,7 @@ def _component_tables() -> Iterator[type[Component]]:
     while pending:
         kind = pending.pop()
         pending.extend(kind.__subclasses__())
-        if hasattr(kind, "__table__") and kind not in _OWN_PLACE:
+        if getattr(kind, "__tablename__", None) in Table.metadata.tables and kind not in _OWN_PLACE:
             yield kind
 
 
@@ -134,17 +159,18 @@ def _columns(rows: Sequence[Component]) -> dict[str, Any] | list[dict[str, Any]]
 
 
 def _location(location: Location, roots: Roots) -> dict[str, Any]:
-    path = roots.path_of(Place(location.root, location.path))
-    text, path_base64 = readable_path(path)
-    described: dict[str, Any] = {"path": text}
-    if path_base64 is not None:
-        described["path_base64"] = path_base64
-    return described | {
+    return {
+        **_readable(roots.path_of(Place(location.root, location.path))),
         "root": location.root or None,
         "size_bytes": location.size_bytes,
         "mtime_ns": location.mtime_ns,
         "missing_since": _moment(location.missing_since),
     }
+
+
+def _readable(path: bytes) -> dict[str, str]:
+    text, path_base64 = readable_path(path)
+    return {"path": text} if path_base64 is None else {"path": text, "path_base64": path_base64}
 
 
 def _preview(preview: Preview, folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import sqlalchemy
 from pydantic import AfterValidator
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from damd import mounts
 from damd.errors import CatalogueError, NetworkMountError
@@ -36,6 +36,11 @@ _BUSY_TIMEOUT_S = 30
 def _database_url(url: str) -> str:
     if not (url == "sqlite" or url.startswith(("sqlite:///", "postgresql+psycopg://"))):
         raise ValueError("expected sqlite, sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
+    if url != "sqlite":
+        try:
+            make_url(url)
+        except (ValueError, ArgumentError):
+            raise ValueError("is no URL of a database, such as postgresql+psycopg://USER@HOST:5432/DATABASE") from None
     return url
 
 

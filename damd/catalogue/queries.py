@@ -1,7 +1,8 @@
 """The questions that are asked of the catalogue.
 
 `is_path_imported` and `does_hash_exist` are the guide's, and take the World; the others take a session,
-for `Catalogue.read`.
+for `Catalogue.read`. The guide asks the same modules for `get_file_type` and `calculate_hash`: they are here
+too, so that a program of its kind changes nothing but its imports.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from damd.catalogue.tables import (
     Preview,
 )
 from damd.errors import FileError
+from damd.filetype import get_file_type as get_file_type
 from damd.fingerprint import Signature, take_signature
+from damd.fingerprint import calculate_hash as calculate_hash
 from damd.world import World
 
 
@@ -44,8 +47,8 @@ class KnownFailure(NamedTuple):
 
     signature: Signature
     reason: str
+    mime_type: str | None
     permanent: bool
-    attempts: int
     next_attempt_at: datetime | None
 
 
@@ -104,7 +107,7 @@ def _known_location(location: Location, sha256: str) -> KnownLocation:
 
 def _known_failure(failure: Failure) -> KnownFailure:
     return KnownFailure(
-        signature_of(failure), failure.reason, failure.permanent, failure.attempts, failure.next_attempt_at
+        signature_of(failure), failure.reason, failure.mime_type, failure.permanent, failure.next_attempt_at
     )
 
 

@@ -7,7 +7,7 @@ cost a third on the one thread that writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -133,6 +133,7 @@ def record_failure(session: Session, finding: Finding, error: FileError, *, at: 
     said: dict[str, Any] = {
         **finding.signature._asdict(),
         "reason": str(error),
+        "mime_type": error.mime_type if isinstance(error, UnsupportedTypeError) else None,
         "permanent": error.permanent,
         "attempts": attempts,
         "last_failed_at": at,
@@ -160,7 +161,20 @@ def _upsert(session: Session, table: type[Table]) -> sqlite.Insert | postgresql.
     return postgresql.insert(table)
 
 
-def forget_unsupported(session: Session, roots: Sequence[str]) -> None:
-    """Forget that files of these roots failed for their type alone, since there they no longer do."""
-    reason = col(Failure.reason).startswith(str(UnsupportedTypeError()))
-    session.execute(delete(Failure).where(col(Failure.root).in_(roots), reason))
+def forget_failures(session: Session, places: Sequence[Place]) -> None:
+    """Have these paths judged anew, as if they had never failed."""
+    for place in places:
+        session.execute(delete(Failure).where(_is(Failure, place)))
+
+
+def forget_unsupported(session: Session, *, roots: Collection[str] = (), mime_types: Collection[str] = ()) -> None:
+    """Forget failures for the type alone, where they are none any more.
+
+    Args:
+        session: The transaction.
+        roots: Those in which such files are catalogued now.
+        mime_types: Those that a family reads now.
+    """
+    unread = col(Failure.reason).startswith(str(UnsupportedTypeError()))
+    session.execute(delete(Failure).where(unread, col(Failure.root).in_(roots)))
+    session.execute(delete(Failure).where(unread, col(Failure.mime_type).in_(mime_types)))

@@ -33,11 +33,6 @@ class Roots:
     def __init__(self, roots: Iterable[Root]) -> None:
         self._paths = {root.name: root.path for root in roots}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every root's name."""
-        return tuple(self._paths)
-
     def folder(self, name: str) -> bytes:
         """The absolute path of a root's folder."""
         return self._paths[name]

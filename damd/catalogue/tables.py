@@ -191,7 +191,8 @@ class Root(Table, table=True):
 class Failure(SeenPath, table=True):
     """A path that could not be ingested, with the signature under which it was tried.
 
-    `next_attempt_at` is None where the same bytes would only fail again.
+    `next_attempt_at` is None where the same bytes would only fail again; `mime_type` is that of a file that
+    no family read.
     """
 
     __tablename__ = "failure"
@@ -199,6 +200,7 @@ class Failure(SeenPath, table=True):
 
     id: int | None = Field(default=None, primary_key=True)
     reason: str = Field(sa_type=Text)
+    mime_type: str | None = Field(default=None, max_length=255)
     permanent: bool
     attempts: int
     first_failed_at: datetime = Field(sa_type=UtcDateTime)

@@ -3,6 +3,7 @@
 from damd.cli.application import application, main
 from damd.cli.assets import assets
 from damd.cli.configuration import configuration
+from damd.cli.failures import failures
 from damd.cli.ingest import ingest
 from damd.cli.run import run
 from damd.cli.status import status
@@ -11,6 +12,7 @@ application.command()(run)
 application.command()(ingest)
 application.command()(status)
 application.add_typer(assets, name="assets")
+application.add_typer(failures, name="failures")
 application.add_typer(configuration, name="config")
 
 __all__ = ["main"]

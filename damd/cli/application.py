@@ -10,7 +10,8 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from damd.config import Config
+    from damd.world import World
 
 EXIT_FAILURE = 1
 EXIT_FILES_FAILED = 3
@@ -95,6 +97,10 @@ def _end(error: BaseException) -> NoReturn:
         # Whoever read the output has seen enough; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILURE)
+    if isinstance(error, OSError) and error.filename is None:
+        say(f"damd: the output cannot be written: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_FAILURE)
     if isinstance(error, KeyboardInterrupt):
         sys.exit(130)
     if not isinstance(error, DamdError):
@@ -129,6 +135,22 @@ def load(config: Path | None, state: Path | None, **overrides: Any) -> Config:
     if state is not None:
         overrides["state"] = str(state)
     return load_config(config, overrides=overrides)
+
+
+@asynccontextmanager
+async def open_existing(config: Config) -> AsyncIterator[World]:
+    """A World to ask; a question neither begins a catalogue nor changes one.
+
+    Raises:
+        DamdError: There is no catalogue yet.
+    """
+    from damd.assembly import open_world
+    from damd.catalogue.engine import catalogue_exists
+
+    if not catalogue_exists(config.catalogue, config.state):
+        raise DamdError(f"There is no catalogue in {config.state} yet: damd run or damd ingest begins one")
+    async with open_world(config, claims_roots=False) as world:
+        yield world
 
 
 def say(words: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json, printable
+from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable
 from damd.errors import DamdError
 
 if TYPE_CHECKING:
@@ -59,17 +57,6 @@ def show(
     anyio.run(_show, settings, asset, as_json)
 
 
-@asynccontextmanager
-async def _open(config: Config) -> AsyncIterator[World]:
-    from damd.assembly import open_world
-    from damd.catalogue.engine import catalogue_exists
-
-    if not catalogue_exists(config.catalogue, config.state):
-        raise DamdError(f"There is no catalogue in {config.state} yet: damd run or damd ingest begins one")
-    async with open_world(config) as world:
-        yield world
-
-
 async def _describe(world: World, asset_ids: list[int]) -> list[dict[str, Any]]:
     from damd.catalogue.describe import describe_assets
     from damd.catalogue.roots import Roots
@@ -86,7 +73,7 @@ async def _list(config: Config, family: str | None, as_json: bool) -> None:
     from damd.catalogue.describe import asset_page
     from damd.catalogue.store import Catalogue
 
-    async with _open(config) as world:
+    async with open_existing(config) as world:
         catalogue, after = world.get_resource(Catalogue), 0
         page = functools.partial(asset_page, limit=_PAGE, family=family)
         while asset_ids := await catalogue.read(functools.partial(page, after=after)):
@@ -112,7 +99,7 @@ def _print_table(described: list[dict[str, Any]]) -> None:
 
 
 async def _show(config: Config, asset: str, as_json: bool) -> None:
-    async with _open(config) as world:
+    async with open_existing(config) as world:
         described = await _describe(world, await _find(world, asset))
     if not described:
         raise DamdError(f"No asset is {asset!r}: give its number, the beginning of its SHA-256, or a path")

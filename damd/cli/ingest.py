@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1000
 _COMMANDS_PER_WORKER = 4
+_FORETOLD = {"SUCCESS": "would import", "SKIPPED": "would skip", "FAILED": "would fail"}
 
 
 def ingest(
@@ -61,12 +62,14 @@ def ingest(
         if dry_run and not catalogue_exists(settings.catalogue, settings.state):
             # Nothing is known yet, and a dry run must not begin a catalogue.
             settings = settings.model_copy(update={"state": Path(scratch)})
-        failed = anyio.run(_Run(settings, paths, as_json=as_json, dry_run=dry_run).run)
+        failed = anyio.run(Ingestion(settings, paths, as_json=as_json, dry_run=dry_run).run)
     if failed:
         raise typer.Exit(EXIT_FILES_FAILED)
 
 
-class _Run:
+class Ingestion:
+    """Ingest what these paths name, telling each result as it comes."""
+
     def __init__(self, config: Config, paths: Sequence[Path], *, as_json: bool, dry_run: bool) -> None:
         self._config = config
         self._paths = paths
@@ -83,7 +86,7 @@ class _Run:
         from damd.sandbox import Sandbox
 
         began = time.monotonic()
-        async with open_world(self._config) as world:
+        async with open_world(self._config, claims_roots=not self._dry_run) as world:
             register_systems(world)
             with await self._show_progress():
                 send, receive = anyio.create_memory_object_stream[Path]()
@@ -151,15 +154,17 @@ class _Run:
         return self._progress
 
     async def _report(self, world: World, path: Path, result: IngestResult) -> None:
+        from damd.events import readable
+
         self._outcomes[result.status] += 1
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0])
         if self._as_json:
             print_json(await _as_json(world, path, result))
-        elif result.status == "FAILED" or self._dry_run:
-            from damd.events import readable
-
-            words = printable(f"{result.status}: {readable(path)}: {result.reason}")
+        elif self._dry_run:
+            typer.echo(printable(f"{_FORETOLD[result.status]}: {readable(path)}{_because(result)}"))
+        elif result.status == "FAILED":
+            words = printable(f"FAILED: {readable(path)}{_because(result)}")
             say(words) if self._progress is None else self._progress.console.print(words)
 
     def _sum_up(self, seconds: float) -> None:
@@ -167,6 +172,10 @@ class _Run:
         counts = ((self._outcomes["SUCCESS"], verb), (self._outcomes["SKIPPED"], "skipped"))
         words = ", ".join(f"{count} {word}" for count, word in (*counts, (self._outcomes["FAILED"], "failed")))
         say(f"{words}, in {seconds:.1f} s")
+
+
+def _because(result: IngestResult) -> str:
+    return f": {result.reason}" if result.reason else ""
 
 
 async def _as_json(world: World, path: Path, result: IngestResult) -> dict[str, Any]:
@@ -210,11 +219,11 @@ async def _foresee(world: World, path: Path) -> IngestResult:
     from damd.filetype import get_mime_type
     from damd.fingerprint import calculate_hash, take_signature
     from damd.media.base import Families
-    from damd.results import DUPLICATE_HASH, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
+    from damd.results import DUPLICATE_HASH, LINK_NOT_FOLLOWED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 
     try:
         if await anyio.to_thread.run_sync(_leads_somewhere, path):
-            return IngestResult(status=IngestStatus.SKIPPED, reason="Symbolic link: not followed")
+            return IngestResult(status=IngestStatus.SKIPPED, reason=LINK_NOT_FOLLOWED)
         signature = await anyio.to_thread.run_sync(take_signature, path)
         if await is_path_imported(world, path):
             return IngestResult(status=IngestStatus.SKIPPED, reason=PATH_ALREADY_IMPORTED)
@@ -231,4 +240,4 @@ async def _foresee(world: World, path: Path) -> IngestResult:
             raise UnsupportedTypeError(mime_type=mime_type)
     except (FileError, OSError) as error:
         return IngestResult(status=IngestStatus.FAILED, reason=str(error))
-    return IngestResult(status=IngestStatus.SUCCESS, reason="Would be imported", sha256=sha256, family=family.name)
+    return IngestResult(status=IngestStatus.SUCCESS, sha256=sha256, family=family.name)

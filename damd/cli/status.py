@@ -45,7 +45,7 @@ async def _catalogue_alone(config: Config) -> dict[str, int] | None:
 
     if not catalogue_exists(config.catalogue, config.state):
         return None  # a question does not begin a catalogue
-    async with open_world(config) as world:
+    async with open_world(config, claims_roots=False) as world:
         return await world.get_resource(Catalogue).read(summary)
 
 
@@ -62,8 +62,5 @@ def _show(answer: dict[str, Any], *, as_json: bool) -> None:
         lines.append(f"{answer['waiting']} waiting, {answer['in_work']} in work")
         lines.append("since start: " + ", ".join(f"{count} {word}" for word, count in answer["since_start"].items()))
     catalogue = answer["catalogue"]
-    lines.append(
-        f"catalogue: {catalogue['assets']} assets at {catalogue['locations']} locations, "
-        f"{catalogue['failures']} failures, {catalogue['deliveries_pending']} deliveries pending"
-    )
+    lines.append("catalogue: " + ", ".join(f"{word.replace('_', ' ')} {count}" for word, count in catalogue.items()))
     typer.echo("\n".join(lines))

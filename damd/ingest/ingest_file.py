@@ -18,11 +18,12 @@ from damd.catalogue.queries import KnownFailure, KnownLocation, find_path
 from damd.catalogue.record import Finding
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.errors import FileChangedError, NotAFileError, UnreadableFileError
+from damd.errors import FileChangedError, NotAFileError, UnreadableFileError, UnsupportedTypeError
 from damd.fingerprint import Signature, calculate_hash, take_signature
 from damd.ingest.failures import GONE, as_file_error, failed, is_gone, note_failure, soon
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
+from damd.media.base import Families
 from damd.results import LINK_NOT_FOLLOWED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 from damd.world import BaseCommand, CommandResult, World, handles_command
 
@@ -39,7 +40,12 @@ class IngestFileCommand(BaseCommand):
 
 @handles_command(IngestFileCommand)
 async def handle_ingest_file(
-    cmd: IngestFileCommand, world: World, catalogue: Catalogue, roots: Roots, policies: RootPolicies
+    cmd: IngestFileCommand,
+    world: World,
+    catalogue: Catalogue,
+    roots: Roots,
+    policies: RootPolicies,
+    families: Families,
 ) -> IngestResult | CommandResult:
     """Ingest a file; raises nothing that is the file's or the catalogue's fault.
 
@@ -50,21 +56,22 @@ async def handle_ingest_file(
     try:
         finding = await anyio.to_thread.run_sync(_look, roots, cmd.file_path)
     except OSError as error:
-        return failed(UnreadableFileError(error), None if error.errno in GONE else soon())
+        gone = error.errno in GONE
+        return failed(UnreadableFileError(error), None if gone else soon(), is_news=not gone)
     try:
         known = await catalogue.read(lambda session: find_path(session, finding.place))
         if known.location and not known.location.missing and known.location.signature == finding.signature:
             return _already_imported(known.location)
-        if known.failure and _still_stands(known.failure, finding.signature):
+        policy = policies.of(finding.place.root)
+        if known.failure and _still_stands(known.failure, finding.signature, policy, families):
             return failed(known.failure.reason, known.failure.next_attempt_at, is_news=False)
         if await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path):
             return IngestResult(status=IngestStatus.SKIPPED, reason=LINK_NOT_FOLLOWED)
-        policy = policies.of(finding.place.root)
         return await _ingest(world, cmd.file_path, finding.signature, started_at_s, policy, known.location)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
         file_error = as_file_error(error, cmd.file_path)
         if await is_gone(cmd.file_path, file_error):
-            return failed(file_error, None)
+            return failed(file_error, None, is_news=False)
         return await note_failure(catalogue, finding, file_error)
 
 
@@ -83,7 +90,10 @@ def _leads_elsewhere(path: Path) -> bool:
     return True
 
 
-def _still_stands(failure: KnownFailure, signature: Signature) -> bool:
+def _still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
+    is_read_now = policy.catalogue_unsupported or families.of(failure.mime_type) is not None
+    if is_read_now and failure.reason.startswith(str(UnsupportedTypeError())):
+        return False
     waits = failure.next_attempt_at is not None and failure.next_attempt_at > datetime.now(UTC)
     return failure.signature == signature and (failure.permanent or waits)
 

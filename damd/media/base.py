@@ -88,6 +88,11 @@ class Families:
         """Read this family too; its handler is the plugin's to register."""
         self._families.append(family)
 
+    @property
+    def mime_types(self) -> frozenset[str]:
+        """All that is read."""
+        return frozenset[str]().union(*(family.mime_types for family in self._families))
+
     def of(self, mime_type: str | None) -> Family | None:
         """The family that reads this type, the one added last where several do."""
         return next((family for family in reversed(self._families) if mime_type in family.mime_types), None)

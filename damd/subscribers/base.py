@@ -8,9 +8,11 @@ in the process that made the event.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol
 
-from damd.events import Event
+from pydantic import AfterValidator
+
+from damd.events import Event, known_event_types
 from damd.settings import Settings
 
 DEFAULT_RETRY = (
@@ -23,6 +25,10 @@ DEFAULT_RETRY = (
     timedelta(hours=10),
 )
 """The waits between the attempts of a durable subscriber that has no ``retry`` of its own; Svix's schedule."""
+
+
+EventTypes = Annotated[tuple[str, ...], AfterValidator(known_event_types)]
+"""A subscriber's choice among damd's events; all of them when empty."""
 
 
 class Subscriber(Protocol):

@@ -8,6 +8,7 @@ import structlog
 
 from damd.events import Event
 from damd.settings import Settings
+from damd.subscribers.base import EventTypes
 
 _TAKEN = frozenset({"version", "event", "event_id"})
 """Names of data that the line has no place for: the first is for machines, the others are the line's own."""
@@ -19,7 +20,7 @@ class LogSettings(Settings):
     """An entry of ``subscribers:`` with ``kind: log``."""
 
     kind: Literal["log"] = "log"
-    events: tuple[str, ...] = ()
+    events: EventTypes = ()
     """The types to log; all of them when empty."""
 
 

@@ -41,7 +41,7 @@ import damd
 from damd.errors import ConfigurationError, DeliveryError
 from damd.events import Event
 from damd.settings import AbsolutePath, Duration, Settings, format_duration
-from damd.subscribers.base import DEFAULT_RETRY
+from damd.subscribers.base import DEFAULT_RETRY, EventTypes
 
 if TYPE_CHECKING:
     import httpx  # slow to import, and no command but `damd run` needs it
@@ -90,9 +90,9 @@ class WebhookSettings(Settings):
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
     url: Annotated[str, AfterValidator(_http_url)]
     secret: SecretSource
-    events: tuple[str, ...] = ("file.imported",)
+    events: EventTypes = ("file.imported",)
     """The types to send; all of them when empty."""
-    timeout: Duration = timedelta(seconds=20)
+    timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=20)
     """Standard Webhooks asks for 15 to 30 seconds."""
     retry: Annotated[tuple[Duration, ...], Field(min_length=1)] = DEFAULT_RETRY
     """The waits between attempts; the last one repeats."""
@@ -124,6 +124,8 @@ def read_secret(source: SecretSource) -> str:
 
 def _read_file(file: Path, where: str) -> str:
     try:
+        if not file.is_file():  # a FIFO would be waited for
+            raise ValueError(f"{where} is no file" if file.exists() else f"{where} does not exist")
         with file.open("rb") as stream:
             return stream.read(_MOST_SECRET_BYTES).decode("ascii", "replace")
     except OSError as error:

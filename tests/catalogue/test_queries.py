@@ -152,14 +152,11 @@ def test_of_a_path_its_asset_and_its_last_failure_are_known(
         assert location
         assert failure
         assert location == (recorded.asset_id, "aa", Signature(3, 10, 20, 30), False)
-        assert failure[:1] + failure[2:] == (Signature(3, 11, 20, 30), False, 1, AT + timedelta(seconds=10))
-        assert find_path(session, Place("photos", b"other")).failure == (
-            Signature(3, 10, 20, 30),
-            "broken",
-            True,
-            1,
-            None,
-        )
+        assert (failure.signature, failure.permanent) == (Signature(3, 11, 20, 30), False)
+        assert failure.next_attempt_at == AT + timedelta(seconds=10)
+        other = find_path(session, Place("photos", b"other")).failure
+        assert other
+        assert (other.reason, other.permanent, other.next_attempt_at) == ("broken", True, None)
         assert find_path(session, Place("photos", b"a.jpg")) == KnownPath(None, None)
         assert find_asset(session, "aa") == recorded.asset_id
 

@@ -24,6 +24,7 @@ from damd.catalogue.record import (
     Finding,
     NewAsset,
     Recorded,
+    forget_failures,
     forget_unsupported,
     record_asset,
     record_failure,
@@ -304,6 +305,7 @@ async def test_a_failure_is_noted_with_its_path_and_why(catalogue: Catalogue, fi
         "ctime_ns": 20,
         "inode": 30,
         "reason": "The file changes while it is read: it is tried again when it has come to rest",
+        "mime_type": None,
         "permanent": False,
         "attempts": 1,
         "first_failed_at": AT,
@@ -367,24 +369,51 @@ async def test_success_forgets_the_failure_of_its_path_alone(
     assert {(row["root"], row["path"]) for row in rows} == {("inbox", b"other.jpg"), ("photos", b"a.jpg")}
 
 
-async def test_failures_for_their_type_alone_are_forgotten_where_they_no_longer_are_any(
-    catalogue: Catalogue, finding: MakeFinding
-) -> None:
+async def note_unread_types(catalogue: Catalogue, finding: MakeFinding) -> None:
     def note(session: Session) -> None:
         for root in ("inbox", "photos", ""):
             for path, error in (
                 (b"a", UnsupportedTypeError()),
-                (b"b", UnsupportedTypeError("text/plain")),
+                (b"b", UnsupportedTypeError("text/plain", mime_type="text/plain")),
                 (b"c", BrokenFileError("broken")),
             ):
                 record_failure(session, finding(path, root=root), error, at=AT)
 
     await catalogue.write(note)
-    await catalogue.write(lambda session: forget_unsupported(session, ["inbox", ""]))
-    left = {(row["root"], row["path"]) for row in await everything(catalogue, Failure)}
-    assert left == {("inbox", b"c"), ("", b"c"), ("photos", b"a"), ("photos", b"b"), ("photos", b"c")}
-    await catalogue.write(lambda session: forget_unsupported(session, []))
-    assert await count(catalogue, Failure) == 5
+
+
+async def failed_places(catalogue: Catalogue) -> set[tuple[str, bytes]]:
+    return {(row["root"], row["path"]) for row in await everything(catalogue, Failure)}
+
+
+async def test_failures_for_their_type_alone_are_forgotten_where_such_files_are_catalogued(
+    catalogue: Catalogue, finding: MakeFinding
+) -> None:
+    await note_unread_types(catalogue, finding)
+    await catalogue.write(lambda session: forget_unsupported(session, roots=["inbox", ""]))
+    left = {("inbox", b"c"), ("", b"c"), ("photos", b"a"), ("photos", b"b"), ("photos", b"c")}
+    assert await failed_places(catalogue) == left
+    await catalogue.write(forget_unsupported)
+    assert await failed_places(catalogue) == left
+
+
+async def test_failures_for_their_type_alone_are_forgotten_once_a_family_reads_it(
+    catalogue: Catalogue, finding: MakeFinding
+) -> None:
+    await note_unread_types(catalogue, finding)
+    await catalogue.write(lambda session: forget_unsupported(session, mime_types=["text/html"]))
+    assert len(await failed_places(catalogue)) == 9
+    await catalogue.write(lambda session: forget_unsupported(session, mime_types=["text/plain"]))
+    assert await failed_places(catalogue) == {(root, path) for root in ("inbox", "photos", "") for path in (b"a", b"c")}
+
+
+async def test_failures_of_a_few_paths_are_forgotten(catalogue: Catalogue, finding: MakeFinding) -> None:
+    await note_unread_types(catalogue, finding)
+    places = [Place("inbox", b"a"), Place("photos", b"c"), Place("photos", b"never failed")]
+    await catalogue.write(lambda session: forget_failures(session, places))
+    left = await failed_places(catalogue)
+    assert len(left) == 7
+    assert not left & set(places)
 
 
 PATHS = st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in path)

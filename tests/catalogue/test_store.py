@@ -368,7 +368,7 @@ async def test_two_changes_that_lock_each_other_both_succeed_in_the_end(
             group.start_soon(catalogues[0].write, partial(touch, "one", "two"))
             group.start_soon(catalogues[1].write, partial(touch, "two", "one"))
     assert sorted(runs[:2]) == ["one", "two"]
-    assert len(runs) == 3
+    assert len(runs) > 2  # whoever was given up was run again, and may have been in the way once more
 
 
 async def test_a_change_cancelled_before_it_started_is_withdrawn(catalogue: Catalogue) -> None:

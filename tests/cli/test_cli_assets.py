@@ -129,6 +129,6 @@ def test_the_status_without_a_daemon_is_what_the_catalogue_knows(folder: Path, s
     assert told.err == f"damd: No damd runs on {folder / 'state'}: start one with `damd run`\n"
     words = run_damd("status", "--state", folder / "state")
     assert words.code == 69
-    assert words.out.startswith("catalogue: 3 assets at 4 locations")
+    assert words.out.startswith("catalogue: assets 3, locations 4, failures 0")
     assert run_damd("status", "--state", state)[:2] == (69, "")
     assert not state.exists()

@@ -235,7 +235,7 @@ async def test_a_commands_path_need_not_exist_for_an_answer(bench: Bench) -> Non
     (bench.folder / "file").write_text("")
     for path in (bench.folder / "nothing", bench.folder / "no" / "thing", bench.folder / "file" / "below"):
         result = await bench.ingest(path)
-        assert (result.status, result.retry_at, result.is_news) == ("FAILED", None, True)
+        assert (result.status, result.retry_at, result.is_news) == ("FAILED", None, False)
         assert result.reason in {"Cannot be read: No such file or directory", "Cannot be read: Not a directory"}
         assert await bench.failure(path) is None
 

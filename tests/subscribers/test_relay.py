@@ -22,7 +22,7 @@ from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Delivery, StoredEvent, Table
 from damd.errors import DeliveryError
-from damd.events import Event
+from damd.events import EVENTS, Event, FileImportedEvent
 from damd.settings import Settings
 from damd.subscribers.base import DEFAULT_RETRY, Subscriber
 from damd.subscribers.log import LogSettings, LogSubscriber
@@ -232,10 +232,11 @@ async def test_a_backlog_of_more_than_is_claimed_together_arrives(catalogue: Wat
 
 
 async def test_only_the_types_that_a_subscriber_wants_become_deliveries(
-    catalogue: WatchedCatalogue, receiver: Receiver, clock: Clock, tmp_path: Path
+    catalogue: WatchedCatalogue, receiver: Receiver, clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(EVENTS, "file.other", FileImportedEvent)
     await catalogue.store(imported())
-    other = webhook_settings(tmp_path, receiver.url, name="other", events=["file.moved"])
+    other = webhook_settings(tmp_path, receiver.url, name="other", events=["file.other"])
     async with WebhookSubscriber(other) as webhook, running(catalogue, webhook, Spool(), clock=clock):
         await catalogue.until(all_delivered(1))
     assert [each.subscriber for each in await catalogue.deliveries()] == ["spool"]

@@ -354,7 +354,7 @@ def test_a_secret_is_read_from_a_file_or_the_environment(
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (None, "cannot be read (No such file or directory)"),
+        (None, "does not exist"),
         ("", "is empty"),
         ("\n", "does not begin with whsec_"),
         (SECRET.removeprefix("whsec_"), "does not begin with whsec_"),
