@@ -98,6 +98,7 @@ class Daemon:
         self._intake = Intake(world, concurrency=_COMMANDS_PER_WORKER * workers)
         self._roots = [_watched_root(settings, config.state, world) for settings in config.watch]
         self._unscanned = {root.tree.root for root in self._roots}
+        self._armed = anyio.Event()
         self._drained = anyio.Event()
 
     async def run(self) -> None:
@@ -130,6 +131,7 @@ class Daemon:
             await watching.start(self._watch_root, root)
             _log.info("watching", root=root.tree.root, path=str(root.settings.path))
         await anyio.to_thread.run_sync(systemd.ready)
+        self._armed.set()
 
     async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
         await root.run(self._intake, functools.partial(self._scanned, root.tree.root), task_status=task_status)
@@ -137,6 +139,7 @@ class Daemon:
     async def _scanned(self, root: str) -> None:
         self._unscanned.discard(root)
         if not self._unscanned:
+            await self._armed.wait()
             _log.info("ready", roots=len(self._roots))
             await anyio.to_thread.run_sync(systemd.status, f"Watching {len(self._roots)} folders")
 
