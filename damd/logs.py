@@ -11,7 +11,6 @@ import logging
 import os
 import sys
 import traceback
-from pathlib import Path
 from typing import TextIO
 
 import structlog
@@ -34,7 +33,7 @@ def configure(level: str, format: str, *, stream: TextIO | None = None) -> None:
         format: ``console``, ``json``, or ``auto``: console on a terminal, JSON elsewhere.
         stream: Where the lines go.
     """
-    stream = stream or sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115 - for as long as the process
+    stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared = _shared_processors()

@@ -383,7 +383,7 @@ def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_daemon_when_its_work_in_hand_is_done(
     inbox: Path, state: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -437,6 +437,16 @@ def test_a_second_signal_ends_the_daemon_at_once(inbox: Path, state: Path, tmp_p
         until(insist, "the second thought")
         assert daemon.end() == 128 + signal.SIGTERM
     assert daemon.logged("stopped at once")
+
+
+def test_a_catalogue_that_is_removed_ends_the_daemon_instead_of_being_written_to_unseen(
+    inbox: Path, state: Path
+) -> None:
+    with running("--watch", inbox, "--state", state) as daemon:
+        daemon.wait_for("ready")
+        (state / "catalogue.sqlite3").unlink()
+        assert daemon.end() == 1
+    assert "catalogue.sqlite3 was removed or replaced while damd ran" in daemon.lines[-1]["event"]
 
 
 def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_in_the_middle(inbox: Path, state: Path) -> None:

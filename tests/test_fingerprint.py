@@ -234,3 +234,11 @@ def test_times_of_other_centuries_are_taken(tmp_path: Path, seconds: int) -> Non
 async def test_every_failure_is_about_the_file(tmp_path: Path) -> None:
     with pytest.raises(FileError):
         await calculate_hash(tmp_path)
+
+
+async def test_a_hash_that_is_not_wanted_any_more_ends(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**40)  # minutes of reading
+    with anyio.fail_after(10), anyio.move_on_after(0.1) as scope:
+        await calculate_hash(tmp_path / "sparse")
+    assert scope.cancelled_caught

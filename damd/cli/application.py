@@ -78,6 +78,9 @@ def _application(
 
 def main() -> NoReturn:
     """The program ``damd``."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - for as long as the process
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal may know fewer characters than the names of files do.
         sys.stdout.reconfigure(errors="backslashreplace")

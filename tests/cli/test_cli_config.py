@@ -1,5 +1,7 @@
 """``damd config``, and what every command says of a wrong configuration."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,16 @@ def test_the_configuration_that_is_shown_is_one(tmp_path: Path) -> None:
     assert (shown.code, shown.err) == (0, "")
     (tmp_path / "shown.yaml").write_text(shown.out)
     assert run_damd("config", "show", "--config", tmp_path / "shown.yaml") == shown
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://h:notaport/x", "mysql://h/x", "sqlite"])
+def test_a_url_that_is_none_is_told_before_anything_begins(tmp_path: Path, url: str) -> None:
+    (tmp_path / "damd.yaml").write_text(f"catalogue: {{url: '{url}'}}")
+    checked = run_damd("config", "check", "--config", tmp_path / "damd.yaml", "--state", tmp_path / "state")
+    assert checked.code == (0 if url == "sqlite" else 78)
+    assert url == "sqlite" or "1:18: catalogue.url: " in checked.err
+
+
+def test_without_standard_error_damd_works(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m damd ingest {tmp_path} --state {tmp_path}-state --json 2>&-"
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
