@@ -141,5 +141,9 @@ def _open_catalogue(config: Config) -> Engine:
     for plugin in config.plugins:
         importlib.import_module(plugin)  # a Config that no file was read for; its tables are made here
     engine = make_engine(config.catalogue, config.state)
-    upgrade(engine, Table.metadata)
+    try:
+        upgrade(engine, Table.metadata)
+    except BaseException:
+        engine.dispose()
+        raise
     return engine

@@ -29,7 +29,7 @@ from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config, check_environment
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
-from damd.intake import Intake
+from damd.intake import COMMANDS_PER_WORKER, Intake
 from damd.sandbox import Sandbox
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import Subscriber
@@ -45,9 +45,6 @@ _LOCK = "daemon.lock"
 _MIND_STATE_S = 5.0
 _ONE_REQUEST_S = 0.3
 """timeout(1) and its like signal the process and then its group; nobody's second thought is that quick."""
-
-_COMMANDS_PER_WORKER = 4
-"""While one file is decoded, another is hashed, one commits and one is looked up."""
 
 
 async def run(config: Config) -> None:
@@ -95,7 +92,7 @@ class Daemon:
         self._world = world
         self._relay = relay
         workers = world.get_resource(Sandbox).worker_count
-        self._intake = Intake(world, concurrency=_COMMANDS_PER_WORKER * workers)
+        self._intake = Intake(world, concurrency=COMMANDS_PER_WORKER * workers)
         self._roots = [_watched_root(settings, config.state, world) for settings in config.watch]
         self._unscanned = {root.tree.root for root in self._roots}
         self._armed = anyio.Event()

@@ -33,6 +33,9 @@ from damd.world import World
 
 _log = structlog.get_logger(__name__)
 
+COMMANDS_PER_WORKER = 4
+"""While one file is decoded, another is hashed, one commits and one is looked up."""
+
 _LOOKS = 500
 """Signatures taken in one hop to a thread."""
 

@@ -1,15 +1,13 @@
 """Worker processes: decoders meet hostile bytes in them, within limits, and crash without company.
 
-A worker serves one call at a time and is held by it exclusively, so an answer cannot reach another
-question; a call that ends in any other way than by its own answer costs the worker its life. The
-protocol is told in `damd.readers.__main__`. A worker says that it has taken a request before it opens
-the file: until then a death is the process's own affair (killed while it was idle, no memory to start),
-from then on it is an attempt on the file. A crash or a timeout is tried once more, on a fresh worker
-with no other call running, because a neighbour may have used up the memory or the processor.
+A worker is held by one call at a time, so an answer cannot reach another question; a call that ends in
+any other way than by its own answer costs the worker its life. The protocol is told in
+`damd.readers.__main__`. Before a worker opens the file it says that it has taken the request: until then
+its death is its own affair, from then on it is an attempt on the file. A crash or a timeout is tried once
+more, alone and on a fresh worker, because a neighbour may have used up the memory or the processor.
 
-Workers find their modules where this process does: its absolute ``sys.path`` entries are handed over as
-PYTHONPATH, which works for a checkout, an installation and a plugin's folder alike, and ``-P`` keeps
-the current directory out. A request names its reader's module, so the worker needs no table.
+Workers find modules where this process does: its absolute ``sys.path`` is handed over as PYTHONPATH, and
+``-P`` keeps the current directory out. A request names its reader's module, so workers need no table.
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ class SandboxSettings(Settings):
 
 
 class Sandbox:
-    """A pool of workers: ``async with Sandbox(settings) as sandbox``; they are started as they are needed.
+    """A pool of workers, started as they are needed: ``async with Sandbox(settings) as sandbox``.
 
     Args:
         settings: The limits.

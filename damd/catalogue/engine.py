@@ -36,6 +36,8 @@ _BUSY_TIMEOUT_S = 30
 def _database_url(url: str) -> str:
     if not (url == "sqlite" or url.startswith(("sqlite:///", "postgresql+psycopg://"))):
         raise ValueError("expected sqlite, sqlite:///PATH or postgresql+psycopg://USER@HOST/DATABASE")
+    if url.endswith(":memory:"):
+        raise ValueError("a catalogue in memory would be gone with the process: name a file")
     if url != "sqlite":
         try:
             make_url(url)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from damd.world import World
 
 _PIECE = 1000
-_COMMANDS_PER_WORKER = 4
 _FORETOLD = {"SUCCESS": "would import", "SKIPPED": "would skip", "FAILED": "would fail"}
 
 
@@ -83,6 +82,7 @@ class Ingestion:
         import anyio
 
         from damd.assembly import open_world, register_systems
+        from damd.intake import COMMANDS_PER_WORKER
         from damd.sandbox import Sandbox
 
         began = time.monotonic()
@@ -91,7 +91,7 @@ class Ingestion:
             with await self._show_progress():
                 send, receive = anyio.create_memory_object_stream[Path]()
                 async with anyio.create_task_group() as tasks:
-                    for _ in range(_COMMANDS_PER_WORKER * world.get_resource(Sandbox).worker_count):
+                    for _ in range(COMMANDS_PER_WORKER * world.get_resource(Sandbox).worker_count):
                         tasks.start_soon(self._work, world, receive.clone())
                     receive.close()
                     async with send:

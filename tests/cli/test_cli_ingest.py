@@ -172,8 +172,9 @@ def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
 def test_ctrl_c_ends_it_and_all_its_workers(tmp_path: Path, state: Path, start: Start) -> None:
-    for number in range(40):
-        make_picture(tmp_path / f"{number}.jpg", size=(500 + number, 400))
+    picture = make_picture(tmp_path / "picture.jpg", size=(2000, 1500)).read_bytes()
+    for number in range(150):  # more than can be done before the signal comes
+        (tmp_path / f"{number}.jpg").write_bytes(picture + b"\0" * (number + 1))
     mark = uuid.uuid4().hex
     process = start("ingest", tmp_path, "--state", state, "--json", LC_DAMD_TEST=mark)
     assert process.stdout is not None
