@@ -99,6 +99,8 @@ async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:
     """Tell the catalogue of the configured roots; returns all that it was ever told of."""
     known = await catalogue.read(known_roots)
     wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
+    if set(wanted) <= {(root.name, root.path) for root in known}:
+        return known
     return await catalogue.write(functools.partial(claim, wanted=wanted))
 
 

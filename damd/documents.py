@@ -96,6 +96,8 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_SPECIAL = {f"while {doing} {what}" for doing in ("scanning", "parsing") for what in ("an alias", "an anchor", "a tag")}
+
 for _name in ("null", "bool", "int", "float"):
     _Loader.add_implicit_resolver(_TAG + _name, _SCALARS[_name][0], list(_SCALARS[_name][1]))
 
@@ -200,7 +202,8 @@ def read_document(path: Path) -> Document:
             raise _unusable(path, _position(loader.next_mark()), "a second document begins: keep one")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark or loader.get_mark()
-        raise _unusable(path, _position(mark), f"this is no YAML for a configuration: {error.problem}") from None
+        hint = ": values that begin with *, & or ! need quotes" if error.context in _SPECIAL else ""
+        raise _unusable(path, _position(mark), f"this is no YAML for a configuration: {error.problem}{hint}") from None
     except (ValueError, OverflowError):
         # An escape or a directive with a number beyond Python's.
         raise _unusable(path, _position(loader.get_mark()), "this is not YAML: a number is out of range") from None

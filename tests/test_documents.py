@@ -120,3 +120,11 @@ def test_a_file_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> N
         with pytest.raises(ConfigurationError) as caught:
             read_document(path)
         assert caught.value.problems == (f"{path}: cannot be read: {reason}",)
+
+
+@pytest.mark.parametrize("value", ["*.tmp", "&.tmp", "!<x"])
+def test_what_yaml_has_a_meaning_for_is_told_to_need_quotes(tmp_path: Path, value: str) -> None:
+    file = tmp_path / "damd.yaml"
+    file.write_text(f"ignore: [{value}]\n")
+    with pytest.raises(ConfigurationError, match="need quotes"):
+        read_document(file)

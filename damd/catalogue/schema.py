@@ -37,12 +37,23 @@ def upgrade(engine: Engine, metadata: MetaData) -> None:
     """
     try:
         with engine.connect() as connection:
+            if _is_current(connection, metadata):
+                return
+            connection.rollback()
             writer = connection.execution_options(**{WRITES: True})
             with writer.begin():
                 _upgrade(writer, metadata)
     except DBAPIError as error:
         where = engine.url.render_as_string()
         raise CatalogueError(f"The catalogue {where} cannot be opened: {error.orig}") from error
+
+
+def _is_current(connection: Connection, metadata: MetaData) -> bool:
+    """Whether nothing is left to do, asked without waiting for whoever writes at the moment."""
+    head = ScriptDirectory.from_config(alembic_config(connection, metadata)).get_current_head()
+    if MigrationContext.configure(connection).get_current_revision() != head:
+        return False
+    return set(metadata.tables) <= set(sqlalchemy.inspect(connection).get_table_names())
 
 
 def _upgrade(connection: Connection, metadata: MetaData) -> None:

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, text
 from sqlmodel import Field, Session
 
+from damd.catalogue.engine import WRITES
 from damd.catalogue.schema import alembic_config, upgrade
 from damd.catalogue.tables import Component, Entity, Table, now
 from damd.errors import CatalogueError, CatalogueTooNewError
@@ -243,3 +244,12 @@ def test_two_processes_upgrade_at_once(
             assert process.stdout
             assert process.stdout.readline() == "upgraded\n"
         assert revision(engine := open_engine(url)) == head(engine)
+
+
+def test_a_catalogue_that_is_up_to_date_opens_while_another_process_writes(engine: Engine) -> None:
+    upgrade(engine, Table.metadata)
+    with engine.connect() as connection:
+        writer = connection.execution_options(**{WRITES: True})
+        with writer.begin():
+            writer.exec_driver_sql("DELETE FROM root")
+            upgrade(engine, Table.metadata)  # would wait half a minute for the writer, and then fail
