@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Also pins what builds the package, which `pip install -c` alone would not.
-PIP := PIP_CONSTRAINT="$(CURDIR)/constraints.txt" PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip
+# Also pins what builds the package, which `pip install -c` alone would not. A relative path: pip splits it at blanks.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip
 
 .PHONY: help install install-dev run test lint check format constraints clean
 
