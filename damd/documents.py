@@ -8,26 +8,22 @@ of them hold passwords.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 from yaml.error import Mark
 from yaml.reader import Reader
 
 from damd.errors import ConfigurationError
-from damd.settings import format_duration, format_size
-
-Location: TypeAlias = tuple[int | str, ...]
-"""The keys and indices from the document's top to a value, as in ``ValidationError.errors()[i]["loc"]``."""
+from damd.sentences import Location as Location
+from damd.sentences import sentence
+from damd.settings import format_size
 
 Position: TypeAlias = tuple[int, int]
 """Line and column, from 1."""
@@ -43,31 +39,6 @@ _SCALARS: dict[str, tuple[re.Pattern[str], Sequence[str], Callable[[str], Any]]]
     "float": (re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})\.[0-9]{1,18}\Z"), "-+0123456789", float),
     "str": (re.compile(r".*\Z", re.DOTALL), "", str),
 }
-
-_SENTENCES = {
-    "missing": "is missing, and has no default",
-    "extra_forbidden": "is not a known key",
-    **dict.fromkeys(("bool_parsing", "bool_type"), "expected true or false"),
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "expected a whole number"),
-    **dict.fromkeys(("float_parsing", "float_type"), "expected a number"),
-    **dict.fromkeys(
-        ("model_type", "model_attributes_type", "dict_type"), "expected keys and values, such as {{key: value}}"
-    ),
-    **dict.fromkeys(("list_type", "tuple_type"), "expected a list, such as [first, second]"),
-    "string_type": "expected text: put it in quotes if it looks like something else",
-    "string_unicode": "holds characters that are no text",
-    "string_pattern_mismatch": "holds characters that are not allowed here; the pattern is {pattern}",
-    "string_too_short": "is too short; the least is {min_length}",
-    "string_too_long": "is too long; the most is {max_length} characters",
-    "too_short": "has too few entries; the least is {min_length}",
-    "too_long": "has too many entries; the most is {max_length}",
-    "literal_error": "expected {expected}",
-    "greater_than": "must be more than {gt}",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than": "must be less than {lt}",
-    "less_than_equal": "must be at most {le}",
-}
-"""pydantic's types of error, for people who have never heard of pydantic."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -152,7 +123,7 @@ class Document:
             location = self._without_alternatives(details["loc"])
             if location not in self._unreadable:
                 of_key = details["type"] == "extra_forbidden"
-                texts.setdefault((location, of_key), []).append(_sentence(details, known_keys))
+                texts.setdefault((location, of_key), []).append(sentence(details, known_keys))
         for (location, of_key), found in texts.items():
             self.add_problem(location, ", or ".join(dict.fromkeys(found)), of_key=of_key)
 
@@ -312,42 +283,3 @@ def _is_text(value: str) -> bool:
 def _shown(part: int | str) -> str:
     # Where a colon's blank is forgotten, a whole URL with its password becomes a key.
     return str(part) if isinstance(part, int) or re.fullmatch(r"[\w .+-]{1,64}", part) else "(unnamed)"
-
-
-def _sentence(details: ErrorDetails, known_keys: Callable[[Location], Sequence[str]]) -> str:
-    kind, context = details["type"], details.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _SENTENCES[kind] + _suggestion(str(details["loc"][-1]), known_keys(details["loc"][:-1]))
-    if kind in ("value_error", "assertion_error") and "error" in context:
-        return _without_password(" ".join(str(context["error"]).split()), details["input"])
-    if kind not in _SENTENCES:
-        message = details["msg"].replace("Input should be", "expected")
-        return _without_password(message[:1].lower() + message[1:], details["input"])
-    if details["input"] is None:
-        return "has no value: write one, or remove the key"
-    limits = {name: _limit(value, details["input"]) for name, value in context.items()}
-    return _SENTENCES[kind].format_map(limits)
-
-
-def _suggestion(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key.lower(), known, n=1)
-    if near:
-        return f": did you mean {near[0]}?"
-    return f"; those known here are: {', '.join(known)}" if known else ": remove it"
-
-
-def _limit(value: Any, given: Any) -> str:
-    if isinstance(value, str) and value.startswith("datetime.timedelta("):
-        # pydantic hands over its repr: datetime.timedelta(days=1, seconds=30)
-        return format_duration(timedelta(**{unit: int(number) for unit, number in re.findall(r"(\w+)=(-?\d+)", value)}))
-    if isinstance(value, int) and isinstance(given, str) and given.endswith("B"):
-        return format_size(value)
-    return str(value).replace("'", "")
-
-
-def _without_password(text: str, given: Any) -> str:
-    """Hide what quotes a URL's user or password, as urllib's errors do."""
-    user = re.search(r"://(.*)@", given, re.DOTALL) if isinstance(given, str) else None
-    if user and any(part in text for part in user[1].split(":") if part):
-        return "is not accepted; it holds a password, so more cannot be said here"
-    return text
