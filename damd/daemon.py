@@ -201,7 +201,10 @@ def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
 async def _receive_signals(*, task_status: TaskStatus[anyio.Event]) -> None:
     asked_to_stop = anyio.Event()
     asked_at = 0.0
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    stopping = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup(1) leaves it
+        stopping.append(signal.SIGHUP)
+    with anyio.open_signal_receiver(*stopping) as signals:
         task_status.started(asked_to_stop)
         async for number in signals:
             if asked_to_stop.is_set():

@@ -330,8 +330,7 @@ class _AttemptLostError(Exception):
 
 
 def _count_processors() -> int:
-    # macOS does not tell which of them this process may use.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
 
 
 def _environment() -> dict[str, str]:

@@ -439,6 +439,19 @@ def test_a_second_signal_ends_the_daemon_at_once(inbox: Path, state: Path, tmp_p
     assert daemon.logged("stopped at once")
 
 
+def test_under_nohup_a_closed_terminal_does_not_end_the_daemon(inbox: Path, state: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the daemon inherits
+    try:
+        with running("--watch", inbox, "--state", state) as daemon:
+            daemon.wait_for("ready")
+            daemon.process.send_signal(signal.SIGHUP)
+            picture = make_picture(inbox / "after.png")
+            assert daemon.wait_for_import(picture)["root"] == "inbox"
+            assert daemon.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_catalogue_that_is_removed_ends_the_daemon_instead_of_being_written_to_unseen(
     inbox: Path, state: Path
 ) -> None:

@@ -218,6 +218,8 @@ async def _foresee(world: World, path: Path) -> IngestResult:
     from damd.errors import FileError, UnsupportedTypeError
     from damd.filetype import get_mime_type
     from damd.fingerprint import calculate_hash, take_signature
+    from damd.ingest.ingest_file import still_stands
+    from damd.ingest.policy import RootPolicies
     from damd.media.base import Families
     from damd.results import DUPLICATE_HASH, LINK_NOT_FOLLOWED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 
@@ -229,15 +231,16 @@ async def _foresee(world: World, path: Path) -> IngestResult:
             return IngestResult(status=IngestStatus.SKIPPED, reason=PATH_ALREADY_IMPORTED)
         place = await anyio.to_thread.run_sync(world.get_resource(Roots).place, path)
         failure = (await world.get_resource(Catalogue).read(lambda session: find_path(session, place))).failure
-        if failure is not None and failure.permanent and failure.signature == signature:
+        policy, families = world.get_resource(RootPolicies).of(place.root), world.get_resource(Families)
+        if failure is not None and still_stands(failure, signature, policy, families):
             return IngestResult(status=IngestStatus.FAILED, reason=failure.reason)
         sha256 = await calculate_hash(path)
         if await does_hash_exist(world, sha256):
             return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, sha256=sha256)
         mime_type = await anyio.to_thread.run_sync(get_mime_type, path)
-        family = world.get_resource(Families).of(mime_type)
-        if family is None:
+        family = families.of(mime_type)
+        if family is None and not policy.catalogue_unsupported:
             raise UnsupportedTypeError(mime_type=mime_type)
     except (FileError, OSError) as error:
         return IngestResult(status=IngestStatus.FAILED, reason=str(error))
-    return IngestResult(status=IngestStatus.SUCCESS, sha256=sha256, family=family.name)
+    return IngestResult(status=IngestStatus.SUCCESS, sha256=sha256, family=family.name if family else None)

@@ -69,9 +69,12 @@ async def note_failure(catalogue: Catalogue, finding: Finding, error: FileError)
     at = datetime.now(UTC)
     try:
         retry_at = await catalogue.write(lambda session: record_failure(session, finding, error, at=at))
-    except Exception as unnoted:  # noqa: BLE001 - the file is tried again, and what is wrong with the database is said
+    except CatalogueError as unnoted:
         reason = error if isinstance(error, TransientFileError) else TransientFileError(_said(unnoted))
         return failed(reason, soon(), catalogue_failed=True)
+    except Exception:  # noqa: BLE001 - logged; whatever it is about this one file, the others need not wait for it
+        _log.exception("a failure could not be noted", path=readable(finding.place.path), reason=str(error))
+        return failed(error, soon())
     return failed(error, retry_at)
 
 

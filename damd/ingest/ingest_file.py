@@ -63,7 +63,7 @@ async def handle_ingest_file(
         if known.location and not known.location.missing and known.location.signature == finding.signature:
             return _already_imported(known.location)
         policy = policies.of(finding.place.root)
-        if known.failure and _still_stands(known.failure, finding.signature, policy, families):
+        if known.failure and still_stands(known.failure, finding.signature, policy, families):
             return failed(known.failure.reason, known.failure.next_attempt_at, is_news=False)
         if await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path):
             return IngestResult(status=IngestStatus.SKIPPED, reason=LINK_NOT_FOLLOWED)
@@ -90,7 +90,8 @@ def _leads_elsewhere(path: Path) -> bool:
     return True
 
 
-def _still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
+def still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
+    """Whether a file of this signature would only fail again, or its next attempt is not due."""
     is_read_now = policy.catalogue_unsupported or families.of(failure.mime_type) is not None
     if is_read_now and failure.reason.startswith(str(UnsupportedTypeError())):
         return False

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
 from damd.catalogue.queries import find_asset
-from damd.catalogue.record import Finding, record_location
+from damd.catalogue.record import record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.errors import FileChangedError, UnreadableFileError, UnsupportedTypeError
+from damd.errors import UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
-from damd.fingerprint import Signature, regular_file_status
+from damd.fingerprint import Signature
 from damd.ingest.policy import RootPolicies
-from damd.media.base import Families, HashedFileCommand, ProcessMediaCommand, Reading, begin, conclude
+from damd.media.base import Families, HashedFileCommand, ProcessMediaCommand, Reading, begin, conclude, find_unchanged
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.world import CommandResult, World, handles_command
 
@@ -63,17 +62,9 @@ async def handle_process_by_hash(
 async def _add_location(
     cmd: ProcessFileByHashCommand, signature: Signature, asset_id: int, catalogue: Catalogue, roots: Roots
 ) -> IngestResult:
-    find = functools.partial(_find, roots, cmd.file_path, signature)
-    finding = await anyio.to_thread.run_sync(find)
+    finding = await anyio.to_thread.run_sync(find_unchanged, roots, cmd.file_path, signature)
     await catalogue.write(lambda session: record_location(session, asset_id, finding))
     return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, asset_id=asset_id, sha256=cmd.file_hash)
-
-
-def _find(roots: Roots, path: Path, signature: Signature) -> Finding:
-    status = regular_file_status(path)
-    if Signature.of(status) != signature:
-        raise FileChangedError
-    return Finding(roots.place(path), signature, status.st_dev)
 
 
 def _mime_type(path: Path) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,7 +81,7 @@ class Families:
     def __init__(self, families: Sequence[Family]) -> None:
         self._families = list(families)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Family]:
         return iter(self._families)
 
     def add(self, family: Family) -> None:
@@ -111,6 +111,19 @@ async def begin(command: HashedFileCommand) -> Signature:
     if command.signature is not None:
         return command.signature
     return await anyio.to_thread.run_sync(take_signature, command.file_path)
+
+
+def find_unchanged(roots: Roots, path: Path, signature: Signature) -> Finding:
+    """The file as it is recorded, if it is still the one that had this signature; blocking.
+
+    Raises:
+        FileChangedError: It is not.
+        FileError: It cannot be looked at, or is no file any more.
+    """
+    status = regular_file_status(path)
+    if Signature.of(status) != signature:
+        raise FileChangedError
+    return Finding(roots.place(path), signature, status.st_dev)
 
 
 async def conclude(
@@ -146,11 +159,8 @@ async def conclude(
 def _look_again(
     roots: Roots, path: Path, signature: Signature, reading: Reading
 ) -> tuple[Finding, list[WrittenPreview]]:
-    status = regular_file_status(path)
-    if Signature.of(status) != signature:
-        raise FileChangedError
-    previews = reading.drafts.publish(reading.previews) if reading.drafts else []
-    return Finding(roots.place(path), signature, status.st_dev), previews
+    finding = find_unchanged(roots, path, signature)
+    return finding, reading.drafts.publish(reading.previews) if reading.drafts else []
 
 
 def _properties(command: ProcessMediaCommand, signature: Signature, family: str | None) -> FileProperties:

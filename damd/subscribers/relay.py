@@ -1,10 +1,9 @@
 """From committed events to those who asked: the relay's durable deliveries, and `listen` for the rest.
 
-The promise, word for word: at least once; a stable id; no ordering; every event can be replayed until its
-retention runs out. An event first becomes a delivery for each durable subscriber that wants it, in a
-transaction of its own, since whoever made it need not know the subscribers. Each of them has a task that
-claims what is due and sends it, so that a slow one delays nobody else. What is due, and when it is due
-again, is in the catalogue: whatever a crash leaves unmarked is sent again.
+The promise: at least once; a stable id; no ordering. An event first becomes a delivery for each durable
+subscriber that wants it, in a transaction of its own, since whoever made it need not know the subscribers.
+Each of them has a task that claims what is due and sends it, so that a slow one delays nobody else. What is
+due, and when it is due again, is in the catalogue: whatever a crash leaves unmarked is sent again.
 """
 
 from __future__ import annotations

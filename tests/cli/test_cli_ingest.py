@@ -170,6 +170,19 @@ def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path
     assert process.wait(30) == 1
 
 
+def test_a_dry_run_knows_what_a_root_makes_of_types_that_nobody_reads(tmp_path: Path, state: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "poem.txt").write_text("roses are red")
+    config = tmp_path / "damd.yaml"
+    options = ("--config", config, "--state", state)
+    config.write_text(f"watch: [{{path: {root}}}]")
+    assert run_damd("ingest", root, *options).code == 3
+    config.write_text(f"watch: [{{path: {root}, unsupported: catalogue}}]")
+    assert run_damd("ingest", root, "--dry-run", *options).out == f"would import: {root}/poem.txt\n"
+    assert run_damd("ingest", root, *options).code == 0
+
+
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
 def test_ctrl_c_ends_it_and_all_its_workers(tmp_path: Path, state: Path, start: Start) -> None:
     picture = make_picture(tmp_path / "picture.jpg", size=(2000, 1500)).read_bytes()

@@ -7,6 +7,7 @@ import pytest
 from bench import Bench, open_bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pictures import make_picture
 from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
@@ -171,3 +172,21 @@ async def test_a_catalogue_that_is_damaged_fails_the_file_and_raises_nothing(tmp
         assert result.retry_at is not None
         assert "malformed" in (result.reason or "")
         assert result.catalogue_failed
+
+
+async def test_a_failure_that_cannot_be_noted_for_its_own_sake_stops_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choke(*_: object, **__: object) -> None:
+        raise ValueError("not this one")
+
+    monkeypatch.setattr("damd.ingest.failures.record_failure", choke)
+    async with open_bench(tmp_path) as bench:
+        path = make_picture(bench.shelf / "a.jpg")
+        path.write_bytes(path.read_bytes()[:300])
+        with capture_logs() as logs:
+            result = await bench.ingest(path)
+        assert (result.status, result.catalogue_failed) == ("FAILED", False)
+        assert result.retry_at is not None
+        assert [line["event"] for line in logs] == ["a failure could not be noted"]
+        assert (await bench.ingest(make_picture(bench.shelf / "b.jpg"))).status == "SUCCESS"
