@@ -15,6 +15,7 @@ Constructors take values and build the message, which says what happened, to wha
     │   ├── CatalogueUnavailableError  the database does not take it now: disk full, locked, gone
     │   └── CatalogueInUseError      another daemon runs on it
     ├── WatchError                   a root that cannot be watched
+    ├── WatchLostError               watches that no longer tell everything
     ├── DaemonUnreachableError       exit code 69
     ├── DeliveryError                a subscriber did not take an event; tried again
     └── FileError                    about one file; ends as one failure in the catalogue
@@ -143,6 +144,14 @@ class WatchError(DamdError):
             )
         reason = error.strerror or str(error)
         super().__init__(f"The root {root} cannot be watched ({reason}): {advice}")
+
+
+class WatchLostError(DamdError):
+    """A watcher missed something, or may have: it is left and entered anew, and its root reconciled."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"The watches are renewed: {reason}")
 
 
 class DaemonUnreachableError(DamdError):

@@ -79,7 +79,64 @@ class FileImportedEvent(Event):
     duration_s: float
 
 
-EVENTS: dict[str, type[Event]] = {event.event_type: event for event in (FileImportedEvent,)}
+@dataclass(frozen=True, kw_only=True)
+class FileMovedEvent(Event):
+    """A file lies elsewhere now, under another name or in another folder or root; its content is what it was.
+
+    Attributes:
+        path: Where it lies now; of both paths, ``…_base64`` holds the bytes where they are no valid text.
+        previous_path: Where it lay.
+        previous_root: The root in which it lay, or None outside every root.
+    """
+
+    event_type: ClassVar[str] = "file.moved"
+
+    asset_id: int
+    path: str
+    path_base64: str | None = None
+    root: str | None
+    previous_path: str
+    previous_path_base64: str | None = None
+    previous_root: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileChangedEvent(Event):
+    """A file's content changed in place: another asset lies at its path now. The former asset remains in the catalogue.
+
+    Attributes:
+        asset_id: The asset with the new content.
+        previous_asset_id: The asset that lay there before.
+    """
+
+    event_type: ClassVar[str] = "file.changed"
+
+    asset_id: int
+    sha256: str
+    previous_asset_id: int
+    previous_sha256: str
+    path: str
+    path_base64: str | None = None
+    root: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileMissingEvent(Event):
+    """A file is no longer where it was, though its root is there. The asset remains in the catalogue."""
+
+    event_type: ClassVar[str] = "file.missing"
+
+    asset_id: int
+    sha256: str
+    path: str
+    path_base64: str | None = None
+    root: str | None
+
+
+EVENTS: dict[str, type[Event]] = {
+    event.event_type: event for event in (FileImportedEvent, FileMovedEvent, FileChangedEvent, FileMissingEvent)
+}
 """Every event by its public name; a further event is one class above and one word here."""
 
 

@@ -1,4 +1,4 @@
-"""Signature and content hash of one path.
+"""Signature, birth time and content hash of one path.
 
 SHA-256, because every tool on the user's machine can check it, and with the processor's own
 instructions nothing is faster.
@@ -6,10 +6,14 @@ instructions nothing is faster.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
 import stat
+import struct
+import sys
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +28,14 @@ from damd.errors import NotAFileError, UnreadableFileError
 _HASHING_THREADS = 4
 _PIECE_BYTES = 2**20  # a millisecond's work, some of a slow network's
 _hashing: RunVar[CapacityLimiter] = RunVar("damd hashing threads")
+
+# Of statx(2) and linux/stat.h: the relative to what, the mask that asks for the birth time, and where it lies.
+_AT_FDCWD = -100
+_AT_SYMLINK_NOFOLLOW = 0x100
+_STATX_BTIME = 0x800
+_STATX_BYTES = 256
+_MASK, _BIRTH = struct.Struct("=I"), struct.Struct("=qI")
+_BIRTH_OFFSET = 80
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -56,15 +68,44 @@ def _signed(number: int) -> int:
     return (number + 2**63) % 2**64 - 2**63
 
 
-def regular_file_status(path: Path) -> os.stat_result:
-    """The status of a regular file; blocking. Symbolic links are not followed.
+def _find_statx() -> Callable[..., int] | None:
+    if sys.platform != "linux":
+        return None
+    statx: Callable[..., int] | None = getattr(ctypes.CDLL(None), "statx", None)
+    return statx
+
+
+_statx = _find_statx()
+
+
+def born_ns(path: str | bytes | os.PathLike[str], *, follow_symlinks: bool = False) -> int | None:
+    """When the file at a path was made, in nanoseconds since 1970, wrapped into 64 signed bits; blocking, microseconds.
+
+    None where nobody knows: neither every file system nor every system keeps it, and the file may be gone.
+    """
+    name = os.fsencode(path)
+    if _statx is None or b"\0" in name:
+        return None
+    buffer = ctypes.create_string_buffer(_STATX_BYTES)
+    flags = 0 if follow_symlinks else _AT_SYMLINK_NOFOLLOW
+    if _statx(_AT_FDCWD, name, flags, _STATX_BTIME, buffer) != 0:
+        return None
+    (known,) = _MASK.unpack_from(buffer)
+    seconds, nanoseconds = _BIRTH.unpack_from(buffer, _BIRTH_OFFSET)
+    if not known & _STATX_BTIME:
+        return None
+    return _signed(seconds * 10**9 + nanoseconds) or None  # tools that make file systems leave zeros
+
+
+def regular_file_status(path: Path, *, follow_symlinks: bool = False) -> os.stat_result:
+    """The status of a regular file; blocking. Symbolic links are followed only where that is asked for.
 
     Raises:
         NotAFileError: It is something else.
         UnreadableFileError: The system does not say, for whatever reason; it may be gone.
     """
     try:
-        status = path.lstat()
+        status = path.stat(follow_symlinks=follow_symlinks)
     except OSError as error:
         raise UnreadableFileError(error) from error
     if not stat.S_ISREG(status.st_mode):
@@ -72,21 +113,21 @@ def regular_file_status(path: Path) -> os.stat_result:
     return status
 
 
-def take_signature(path: Path) -> Signature:
+def take_signature(path: Path, *, follow_symlinks: bool = False) -> Signature:
     """The signature of a regular file now; blocking.
 
     Raises:
         NotAFileError: It is something else.
         UnreadableFileError: The system does not say, for whatever reason; it may be gone.
     """
-    return Signature.of(regular_file_status(path))
+    return Signature.of(regular_file_status(path, follow_symlinks=follow_symlinks))
 
 
-async def calculate_hash(path: str | os.PathLike[str]) -> str:
+async def calculate_hash(path: str | os.PathLike[str], *, follow_symlinks: bool = False) -> str:
     """The SHA-256 of a file's content, as 64 hexadecimal digits; cancelled, it ends within a piece of the file.
 
     Raises:
-        NotAFileError: It is a FIFO, a socket, a link or anything else but a file.
+        NotAFileError: It is a FIFO, a socket, a link that is not followed, or anything else but a file.
         UnreadableFileError: It cannot be opened or read.
     """
     try:
@@ -94,14 +135,15 @@ async def calculate_hash(path: str | os.PathLike[str]) -> str:
     except LookupError:
         limiter = CapacityLimiter(_HASHING_THREADS)
         _hashing.set(limiter)
-    return await anyio.to_thread.run_sync(_hash_file, path, limiter=limiter)
+    return await anyio.to_thread.run_sync(_hash_file, path, 0 if follow_symlinks else os.O_NOFOLLOW, limiter=limiter)
 
 
-def _hash_file(path: str | os.PathLike[str]) -> str:
-    regular_file_status(Path(path))  # merely to open a device can set something off
+def _hash_file(path: str | os.PathLike[str], nofollow: int) -> str:
+    # Merely to open a device can set something off.
+    regular_file_status(Path(path), follow_symlinks=not nofollow)
     try:
         # Without O_NONBLOCK a FIFO that took the file's place would hold the thread until somebody writes.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | nofollow | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENXIO}:
             raise NotAFileError("a symbolic link or a socket") from error

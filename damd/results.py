@@ -8,6 +8,7 @@ from enum import StrEnum
 
 PATH_ALREADY_IMPORTED = "Path already imported"
 DUPLICATE_HASH = "Duplicate hash"
+MOVED = "Moved"
 LINK_NOT_FOLLOWED = "Symbolic link: not followed"
 
 

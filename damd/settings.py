@@ -125,6 +125,25 @@ def _not_negative(value: timedelta) -> timedelta:
     return value
 
 
+def parse_share(value: Any) -> float:
+    """``10%`` to 0.1.
+
+    Raises:
+        ValueError: It is no percentage from 0% to 100%.
+    """
+    if isinstance(value, float):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value) if isinstance(value, str) else None
+    if match is None or float(match[1]) > 100:
+        raise ValueError("expected a percentage, such as 10%")
+    return float(match[1]) / 100
+
+
+def format_share(value: float) -> str:
+    """The text that `parse_share` reads as this value: 0.1 gives ``10%``."""
+    return f"{round(value * 100, 6):g}%"
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
@@ -138,6 +157,9 @@ Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
 
 Count = Annotated[int, BeforeValidator(parse_count), PlainSerializer(format_count)]
 """A number, written ``500M``, ``20k`` or plainly."""
+
+Share = Annotated[float, BeforeValidator(parse_share), PlainSerializer(format_share)]
+"""A part of the whole, written ``10%``."""
 
 AbsolutePath = Annotated[Path, BeforeValidator(_parse_path), PlainSerializer(str)]
 """A path, made absolute; ``~`` is the home of whoever runs damd."""

@@ -11,7 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damd.events import EVENTS, Event, FileImportedEvent, readable, readable_path
+from damd.events import (
+    EVENTS,
+    Event,
+    FileChangedEvent,
+    FileImportedEvent,
+    FileMissingEvent,
+    FileMovedEvent,
+    readable,
+    readable_path,
+)
 from damd.world import BaseEvent
 
 
@@ -30,24 +39,40 @@ def imported(**fields: object) -> FileImportedEvent:
 
 
 TEXTS = st.text(max_size=20) | st.none()
-IMPORTS = st.builds(
-    FileImportedEvent,
-    event_id=st.text(min_size=1, max_size=40),
-    occurred_at=st.datetimes(timezones=st.just(UTC)),
-    asset_id=st.integers(0, 2**63 - 1),
-    path=st.text(max_size=30),
-    path_base64=TEXTS,
-    root=TEXTS,
-    sha256=st.text("0123456789abcdef", min_size=64, max_size=64),
-    size_bytes=st.integers(0, 2**63 - 1),
-    mime_type=TEXTS,
-    family=TEXTS,
-    duration_s=st.floats(0, 1e6),
+ASSETS = st.integers(0, 2**63 - 1)
+HASHES = st.text("0123456789abcdef", min_size=64, max_size=64)
+COMMON = {
+    "event_id": st.text(min_size=1, max_size=40),
+    "occurred_at": st.datetimes(timezones=st.just(UTC)),
+    "asset_id": ASSETS,
+    "path": st.text(max_size=30),
+    "path_base64": TEXTS,
+    "root": TEXTS,
+    "sha256": HASHES,
+}
+OCCURRENCES = st.one_of(
+    st.builds(
+        FileImportedEvent,
+        **COMMON,
+        size_bytes=st.integers(0, 2**63 - 1),
+        mime_type=TEXTS,
+        family=TEXTS,
+        duration_s=st.floats(0, 1e6),
+    ),
+    st.builds(
+        FileMovedEvent,
+        **COMMON,
+        previous_path=st.text(max_size=30),
+        previous_path_base64=TEXTS,
+        previous_root=TEXTS,
+    ),
+    st.builds(FileChangedEvent, **COMMON, previous_asset_id=ASSETS, previous_sha256=HASHES),
+    st.builds(FileMissingEvent, **COMMON),
 )
 
 
-@given(IMPORTS)
-def test_an_event_survives_its_way_through_json(event: FileImportedEvent) -> None:
+@given(OCCURRENCES)
+def test_an_event_survives_its_way_through_json(event: Event) -> None:
     data = json.loads(json.dumps(event.data(), allow_nan=False))
     assert type(event).from_data(data, event_id=event.event_id, occurred_at=event.occurred_at) == event
 
@@ -104,6 +129,7 @@ def test_every_event_is_found_by_its_public_name() -> None:
         assert issubclass(event_type, Event)
         assert issubclass(event_type, BaseEvent)
         assert event_type.version >= 1
+    assert sorted(EVENTS) == ["file.changed", "file.imported", "file.missing", "file.moved"]
     assert set(EVENTS.values()) == {kind for kind in Event.__subclasses__() if kind.__module__ == Event.__module__}
 
 

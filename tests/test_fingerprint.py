@@ -5,6 +5,7 @@ import hashlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from damd.errors import FileError, NotAFileError, UnreadableFileError
-from damd.fingerprint import Signature, calculate_hash, regular_file_status, take_signature
+from damd.fingerprint import Signature, born_ns, calculate_hash, regular_file_status, take_signature
 
 pytestmark = pytest.mark.anyio
 
@@ -121,7 +122,7 @@ async def test_what_takes_a_files_place_after_the_first_look_is_noticed(
     path = tmp_path / "place"
     path.touch()
     status = regular_file_status(path)
-    monkeypatch.setattr("damd.fingerprint.regular_file_status", lambda path: status)
+    monkeypatch.setattr("damd.fingerprint.regular_file_status", lambda path, **_: status)
     path.unlink()
     {"a FIFO": make_fifo, "a folder": make_folder}.get(kind, make_link)(path)
     before = open_descriptors()
@@ -242,3 +243,52 @@ async def test_a_hash_that_is_not_wanted_any_more_ends(tmp_path: Path) -> None:
     with anyio.fail_after(10), anyio.move_on_after(0.1) as scope:
         await calculate_hash(tmp_path / "sparse")
     assert scope.cancelled_caught
+
+
+def test_a_file_keeps_its_birth_time_whatever_is_done_to_it(tmp_path: Path) -> None:
+    path, link = tmp_path / os.fsdecode(b"\xff"), tmp_path / "link"
+    before_ns = time.time_ns()
+    path.touch()
+    after_ns = time.time_ns()
+    born = born_ns(path)
+    if born is None:
+        pytest.skip("this file system keeps no birth times")
+    assert before_ns - 10**9 < born <= after_ns + 10**9
+    os.utime(path, (5, 5))
+    path.write_text("content")
+    path.chmod(0o600)
+    link.hardlink_to(path)
+    moved = path.rename(tmp_path / "moved")
+    assert born_ns(moved) == born_ns(os.fsencode(moved)) == born_ns(link) == born
+
+
+def test_the_birth_time_of_a_link_is_not_that_of_what_it_leads_to(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.touch()
+    if born_ns(path) is None:
+        pytest.skip("this file system keeps no birth times")
+    while not os.path.lexists(link) or born_ns(link) == born_ns(path):  # the clock has coarse ticks
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+    assert born_ns(link, follow_symlinks=True) == born_ns(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks a file system that keeps no birth times")
+def test_where_nobody_knows_the_birth_time_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert born_ns("/proc/self/stat") is None
+    assert born_ns(tmp_path / "nothing") is None
+    assert born_ns(b"a\0b") is None
+    monkeypatch.setattr("damd.fingerprint._statx", None)
+    assert born_ns(tmp_path) is None
+
+
+async def test_a_link_is_hashed_only_where_it_is_to_be_followed(tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.write_bytes(b"content")
+    link.symlink_to(path)
+    assert await calculate_hash(link, follow_symlinks=True) == await calculate_hash(path)
+    assert take_signature(link, follow_symlinks=True) == take_signature(path)
+    with pytest.raises(NotAFileError):
+        await calculate_hash(link)
+    with pytest.raises(NotAFileError):
+        take_signature(link)

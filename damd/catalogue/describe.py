@@ -21,11 +21,17 @@ from damd.catalogue.tables import (
     FileProperties,
     Location,
     Preview,
+    Root,
     StoredEvent,
     Table,
+    Volume,
     table_of,
 )
+from damd.catalogue.volumes import VolumeKey
 from damd.events import readable_path
+
+_MOST_OTHERS = 5
+"""Of an asset's other locations, where one of them is described."""
 
 _OWN_PLACE: tuple[type[Component], ...] = (ContentHash, FileProperties, Location, Preview)
 """Components that have a place of their own in a description; every other stands under ``components``."""
@@ -93,19 +99,97 @@ def assets_by_hash(session: Session, prefix: str) -> list[int]:
 def failure_page(session: Session, roots: Roots, *, after: int = 0, limit: int = 200) -> list[dict[str, Any]]:
     """The next failures after this number, in their order; each with the number that the next page begins after."""
     statement = select(Failure).where(col(Failure.id) > after).order_by(col(Failure.id)).limit(limit)
+    return [_failure(failure, roots) for failure in session.exec(statement)]
+
+
+def failure_at(session: Session, place: Place, roots: Roots) -> dict[str, Any] | None:
+    """The failure that this path ended in last, as `failure_page` tells it; None: it did not fail."""
+    statement = select(Failure).where(Failure.root == place.root, Failure.path == place.path)
+    failure = session.exec(statement).first()
+    return None if failure is None else _failure(failure, roots)
+
+
+def location_at(session: Session, place: Place, roots: Roots) -> dict[str, Any] | None:
+    """What is known of a path that is an asset's location; None: it is none.
+
+    Of the other places where the asset lies, missing ones left out: ``others`` holds the first few in the order in
+    which they were found, ``other_count`` says how many there are, and ``duplicate_of`` is the first one if it was
+    found before this.
+    """
+    statement = (
+        select(Location, ContentHash.sha256)
+        .join(ContentHash, col(ContentHash.entity_id) == Location.entity_id)
+        .where(Location.root == place.root, Location.path == place.path)
+    )
+    found = session.exec(statement).first()
+    if found is None:
+        return None
+    location, sha256 = found
+    elsewhere = (
+        (col(Location.entity_id) == location.entity_id)
+        & (col(Location.id) != location.id)
+        & col(Location.missing_since).is_(None)
+    )
+    others = session.exec(select(Location).where(elsewhere).order_by(col(Location.id)).limit(_MOST_OTHERS)).all()
+    paths = [_readable(roots.path_of(Place(other.root, other.path))) for other in others]
+    return {
+        "asset_id": location.entity_id,
+        "sha256": sha256,
+        "imported_at": _moment(location.first_seen_at),
+        "missing_since": _moment(location.missing_since),
+        "duplicate_of": paths[0] if others and (others[0].id or 0) < (location.id or 0) else None,
+        "others": paths,
+        "other_count": _count(session, Location, elsewhere),
+    }
+
+
+def volume_at(session: Session, place: Place) -> VolumeKey | None:
+    """The volume on which a location lay when it was last seen; None where that is not known."""
+    statement = (
+        sqlalchemy.select(col(Volume.path), col(Volume.filesystem))
+        .join(Location, col(Location.volume_id) == col(Volume.id))
+        .where(col(Location.root) == place.root, col(Location.path) == place.path)
+    )
+    found = session.execute(statement).first()
+    return None if found is None else VolumeKey(*found)
+
+
+def known_below(session: Session, place: Place) -> dict[str, int]:
+    """How much is known below a folder, or in a whole root: locations, those of them that are missing, failures."""
+    within = {table: _is_below(table, place) for table in (Location, Failure)}
+    gone = col(Location.missing_since).is_not(None)
+    return {
+        "locations": _count(session, Location, *within[Location]),
+        "missing": _count(session, Location, *within[Location], gone),
+        "failures": _count(session, Failure, *within[Failure]),
+    }
+
+
+def _is_below(table: type[Location | Failure], place: Place) -> list[sqlalchemy.ColumnElement[bool]]:
+    conditions = [col(table.root) == place.root]
+    if place.path:
+        folder = place.path.rstrip(b"/")
+        # 0 comes after the slash.
+        conditions += [col(table.path) > folder + b"/", col(table.path) < folder + b"0"]
+    return conditions
+
+
+def root_states(session: Session) -> list[dict[str, Any]]:
+    """Every root that the catalogue knows, by name: how many locations, how many of them missing, and whether held."""
+    counted = sqlalchemy.select(col(Location.root), func.count(), func.count(col(Location.missing_since)))
+    rows = session.execute(counted.group_by(col(Location.root)))
+    counts = {root: (locations, missing) for root, locations, missing in rows}
     return [
         {
-            "failure_id": failure.id,
-            **_readable(roots.path_of(Place(failure.root, failure.path))),
-            "root": failure.root or None,
-            "reason": failure.reason,
-            "permanent": failure.permanent,
-            "attempts": failure.attempts,
-            "first_failed_at": _moment(failure.first_failed_at),
-            "last_failed_at": _moment(failure.last_failed_at),
-            "next_attempt_at": _moment(failure.next_attempt_at),
+            "name": root.name,
+            **_readable(root.path),
+            "locations": counts.get(root.name, (0, 0))[0],
+            "missing": counts.get(root.name, (0, 0))[1],
+            "held_since": _moment(root.held_since),
+            "held_because": root.held_because,
+            "accepted_at": _moment(root.accepted_at),
         }
-        for failure in session.exec(statement)
+        for root in session.exec(select(Root).order_by(col(Root.name)))
     ]
 
 
@@ -156,6 +240,20 @@ def _columns(rows: Sequence[Component]) -> dict[str, Any] | list[dict[str, Any]]
     described = [{name: values[name] for name in names} for values in dumped]
     has_one_at_most = "id" not in type(rows[0]).model_fields
     return described[0] if has_one_at_most else described
+
+
+def _failure(failure: Failure, roots: Roots) -> dict[str, Any]:
+    return {
+        "failure_id": failure.id,
+        **_readable(roots.path_of(Place(failure.root, failure.path))),
+        "root": failure.root or None,
+        "reason": failure.reason,
+        "permanent": failure.permanent,
+        "attempts": failure.attempts,
+        "first_failed_at": _moment(failure.first_failed_at),
+        "last_failed_at": _moment(failure.last_failed_at),
+        "next_attempt_at": _moment(failure.next_attempt_at),
+    }
 
 
 def _location(location: Location, roots: Roots) -> dict[str, Any]:

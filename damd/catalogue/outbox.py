@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import insert, update
+from sqlalchemy import bindparam, insert, update
 from sqlmodel import Session, col, select
 
-from damd.catalogue.tables import Delivery, StoredEvent
+from damd.catalogue.tables import Delivery, StoredEvent, table_of
 from damd.events import EVENTS, Event
 
 
@@ -37,17 +37,34 @@ class DueDelivery(NamedTuple):
     event: Event
 
 
+# On plain tables, and made once: they are run for every file.
+_EVENT = insert(table_of(StoredEvent))
+_events = table_of(StoredEvent).c
+_AWAITS_FAN_OUT = sqlalchemy.select(_events.id).where(_events.fanned_out_at.is_(None)).limit(1)
+_NEW_EVENTS = (
+    sqlalchemy.select(_events.id, _events.event_type)
+    .where(_events.fanned_out_at.is_(None))
+    .order_by(_events.occurred_at)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)  # for another relay on the same server; SQLite has one writer anyway
+)
+_FANNED_OUT = (
+    update(table_of(StoredEvent))
+    .where(_events.id.in_(bindparam("ids", expanding=True)))
+    .values(fanned_out_at=bindparam("at"))
+)
+
+
 def store_event(session: Session, event: Event, *, entity_id: int | None = None) -> None:
     """Store an event in the transaction of what it tells of."""
-    session.execute(
-        insert(StoredEvent).values(
-            id=event.event_id,
-            event_type=event.event_type,
-            occurred_at=event.occurred_at,
-            entity_id=entity_id,
-            data=json.dumps(event.data()),
-        )
-    )
+    row = {
+        "id": event.event_id,
+        "event_type": event.event_type,
+        "occurred_at": event.occurred_at,
+        "entity_id": entity_id,
+        "data": json.dumps(event.data()),
+    }
+    session.execute(_EVENT, row)
 
 
 def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: datetime, limit: int = 500) -> int:
@@ -62,31 +79,23 @@ def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: da
     Returns:
         How many events were fanned out; those that another transaction fans out at this moment are left to it.
     """
-    statement = (
-        select(StoredEvent.id, StoredEvent.event_type)
-        .where(col(StoredEvent.fanned_out_at).is_(None))
-        .order_by(col(StoredEvent.occurred_at))
-        .limit(limit)
-        .with_for_update(skip_locked=True)  # for another relay on the same server; SQLite has one writer anyway
-    )
-    events = session.exec(statement).all()
+    events = session.execute(_NEW_EVENTS, {"most": limit}).all()
     deliveries = [
         {"event_id": event_id, "subscriber": subscriber, "attempts": 0, "next_attempt_at": at}
         for event_id, event_type in events
         for subscriber in wanting(event_type)
     ]
     if deliveries:
-        session.execute(insert(Delivery), deliveries)
+        session.execute(insert(table_of(Delivery)), deliveries)
     if events:
         ids = [event_id for event_id, _ in events]
-        session.execute(update(StoredEvent).where(col(StoredEvent.id).in_(ids)).values(fanned_out_at=at))
+        session.execute(_FANNED_OUT, {"ids": ids, "at": at})
     return len(events)
 
 
 def awaits_fan_out(session: Session) -> bool:
     """Whether there is an event that has no deliveries yet."""
-    statement = select(StoredEvent.id).where(col(StoredEvent.fanned_out_at).is_(None)).limit(1)
-    return session.exec(statement).first() is not None
+    return session.execute(_AWAITS_FAN_OUT).first() is not None
 
 
 def due_deliveries(

@@ -1,23 +1,24 @@
-"""The transaction that makes an asset, and its lesser kin: a further location, a failure.
+"""The transaction that makes an asset, and its lesser kin: a further location, a move, a failure.
 
 Rows are written in the order of their foreign keys, and the unique hash decides who was first where two
-processes bring the same bytes at the same moment. Plain inserts instead of mapped objects, because they
-cost a third on the one thread that writes.
+processes bring the same bytes at the same moment. Statements on plain tables instead of mapped objects, and
+each that is run for every file made only once, because they cost a fifth on the one thread that writes.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import delete, insert
+from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from damd.catalogue.outbox import store_event
-from damd.catalogue.queries import find_asset
+from damd.catalogue.queries import Before, FormerLocation, find_asset, what_lies_at
 from damd.catalogue.roots import Place
 from damd.catalogue.tables import (
     Component,
@@ -26,13 +27,13 @@ from damd.catalogue.tables import (
     Failure,
     FileProperties,
     Location,
-    Table,
     as_row,
     now,
     table_of,
 )
+from damd.catalogue.volumes import VolumeKey, volume_id
 from damd.errors import FileError, UnsupportedTypeError
-from damd.events import Event
+from damd.events import Event, FileChangedEvent, FileMovedEvent, readable_path
 from damd.fingerprint import Signature
 
 FIRST_WAIT = timedelta(seconds=10)
@@ -43,12 +44,22 @@ _LONGEST_WAIT = timedelta(hours=1)
 class Finding(NamedTuple):
     """A file as it was found: its key, and its signature from before it was hashed.
 
-    `device` is the file system's number at that time, kept for people.
+    `volume` is None outside every root; `born_ns` where the file system knows no birth times.
     """
 
     place: Place
     signature: Signature
-    device: int
+    volume: VolumeKey | None = None
+    born_ns: int | None = None
+
+
+class Properties(NamedTuple):
+    """A row of `FileProperties` without its ``entity_id``."""
+
+    size_bytes: int
+    first_name: str
+    mime_type: str | None = None
+    family: str | None = None
 
 
 class NewAsset(NamedTuple):
@@ -56,66 +67,194 @@ class NewAsset(NamedTuple):
 
     sha256: str
     finding: Finding
-    properties: FileProperties
+    properties: Properties
     components: Sequence[Component]
 
 
 class Recorded(NamedTuple):
-    """The asset with this content, whether it was made just now, and the event that told of it if it was."""
+    """The asset with this content, whether it was made just now, and the events that were stored with it."""
 
     asset_id: int
     is_new: bool
-    event: Event | None
+    events: list[Event]
 
 
-def record_asset(session: Session, asset: NewAsset, announce: Callable[[int], Event] | None) -> Recorded:
+PathOf = Callable[[Place], bytes]
+"""How a key becomes the path that events tell: `Roots.path_of`."""
+
+
+def record_asset(
+    session: Session, asset: NewAsset, announce: Callable[[int], Event] | None, path_of: PathOf | None = None
+) -> Recorded:
     """Make the asset with its components, its location and its event, or add the location where it exists.
 
     Args:
         session: The transaction.
         asset: What is to be recorded.
         announce: The event of the making of the asset with this number; None to tell nobody.
+        path_of: As in `record_location`.
     """
     asset_id = _make_entity(session, asset.sha256)
     if asset_id is None:
         existing = find_asset(session, asset.sha256)
         assert existing is not None  # noqa: S101 - its unique hash is what stopped us
-        record_location(session, existing, asset.finding)
-        return Recorded(existing, is_new=False, event=None)
-    connection = session.connection()
-    for component in (asset.properties, *asset.components):
-        connection.execute(insert(table_of(type(component))), as_row(component) | {"entity_id": asset_id})
-    record_location(session, asset_id, asset.finding)
-    event = announce(asset_id) if announce else None
-    if event is not None:
-        store_event(session, event, entity_id=asset_id)
-    return Recorded(asset_id, is_new=True, event=event)
+        events = record_location(session, existing, asset.finding, path_of)
+        return Recorded(existing, is_new=False, events=events)
+    session.execute(_insert(FileProperties), asset.properties._asdict() | {"entity_id": asset_id})
+    for component in asset.components:
+        session.execute(_insert(type(component)), as_row(component) | {"entity_id": asset_id})
+    stored: list[Event] = []
+    if announce is not None:
+        stored.append(announce(asset_id))
+        store_event(session, stored[0], entity_id=asset_id)
+    stored += record_location(session, asset_id, asset.finding, path_of)
+    return Recorded(asset_id, is_new=True, events=stored)
 
 
 def _make_entity(session: Session, sha256: str) -> int | None:
     """A new entity with this hash; None if there is one, also where it commits at this very moment."""
-    if find_asset(session, sha256) is not None:
+    asset_id: int | None = session.execute(_ENTITY, {"at": now(), "content": sha256}).scalar()
+    if asset_id is None:
         return None
-    asset_id: int = session.execute(insert(Entity).values(created_at=now()).returning(col(Entity.id))).scalar_one()
-    statement = _upsert(session, ContentHash).values(entity_id=asset_id, sha256=sha256).on_conflict_do_nothing()
-    if session.execute(statement.returning(col(ContentHash.entity_id))).first() is not None:
+    content = {"entity_id": asset_id, "sha256": sha256}
+    if session.execute(_content_hash(_dialect(session)), content).first() is not None:
         return asset_id
     session.execute(delete(Entity).where(col(Entity.id) == asset_id))
     return None
 
 
-def record_location(session: Session, asset_id: int, finding: Finding) -> None:
-    """This path now holds this asset's bytes, whatever it held before; a failure of it is forgotten."""
-    seen: dict[str, Any] = {
-        "entity_id": asset_id,
+_insert = functools.cache(lambda kind: insert(table_of(kind)))
+_entities, _hashes, _failures = (table_of(kind).c for kind in (Entity, ContentHash, Failure))
+_IS_KNOWN = sqlalchemy.exists().where(_hashes.sha256 == bindparam("content"))
+_ENTITY = (
+    _insert(Entity)
+    .from_select(["created_at"], sqlalchemy.select(bindparam("at", type_=_entities.created_at.type)).where(~_IS_KNOWN))
+    .returning(_entities.id)
+)
+
+
+@functools.cache
+def _content_hash(dialect: str) -> sqlalchemy.Insert:
+    """Inserts the hash, and returns nothing where somebody else has done so."""
+    hashes = table_of(ContentHash)
+    return _INSERTS[dialect](hashes).on_conflict_do_nothing().returning(hashes.c.entity_id)
+
+
+def record_location(session: Session, asset_id: int, finding: Finding, path_of: PathOf | None = None) -> list[Event]:
+    """This path now holds this asset's bytes, whatever it held before; a failure of it is forgotten.
+
+    Args:
+        session: The transaction.
+        asset_id: The asset.
+        finding: The file.
+        path_of: Given, another asset's bytes that lay there, and were not missing, are told of as changed.
+
+    Returns:
+        The events that were stored.
+    """
+    before = what_lies_at(session, finding.place, finding.volume)
+    seen = _seen(session, finding, before.volume_id) | {"entity_id": asset_id}
+    key = finding.place._asdict()
+    statement = _upsert(_dialect(session), Location, tuple(seen))
+    session.execute(statement, key | seen | {"first_seen_at": now()})
+    if before.failure_id is not None:
+        session.execute(_FORGET_FAILURE, key)
+    return _tell_of_change(session, before, asset_id, finding.place, path_of)
+
+
+def record_link(
+    session: Session, known: FormerLocation, finding: Finding, path_of: PathOf | None = None
+) -> list[Event] | None:
+    """The file of this location has this further name.
+
+    Returns:
+        The events that were stored; None, and nothing was done, where the location is not what it was.
+    """
+    return record_location(session, known.asset_id, finding, path_of) if _stands(session, known) else None
+
+
+def record_move(session: Session, former: FormerLocation, finding: Finding, path_of: PathOf) -> list[Event] | None:
+    """The file of this location lies elsewhere now; what lay there was overwritten.
+
+    Args:
+        session: The transaction.
+        former: The location as it was read.
+        finding: The file as it lies now.
+        path_of: How keys become the paths that events tell.
+
+    Returns:
+        The events that were stored; None, and nothing was done, where the location is not what it was.
+    """
+    if not _stands(session, former):
+        return None
+    before = what_lies_at(session, finding.place, finding.volume)
+    this = col(Location.id) == former.location_id
+    session.execute(delete(Location).where(_is(Location, finding.place), ~this))
+    values = finding.place._asdict() | _seen(session, finding, before.volume_id)
+    session.execute(update(Location).where(this).values(values))
+    session.execute(delete(Failure).where(_is(Failure, former.place) | _is(Failure, finding.place)))
+    moved = _moved(former, finding.place, path_of)
+    store_event(session, moved, entity_id=former.asset_id)
+    return [moved, *_tell_of_change(session, before, former.asset_id, finding.place, path_of)]
+
+
+def _stands(session: Session, known: FormerLocation) -> bool:
+    statement = sqlalchemy.select(col(Location.id)).where(
+        _is(Location, known.place),
+        col(Location.id) == known.location_id,
+        col(Location.entity_id) == known.asset_id,
+        col(Location.missing_since).is_not(None) if known.missing else col(Location.missing_since).is_(None),
+    )
+    return session.execute(statement).first() is not None
+
+
+def _seen(session: Session, finding: Finding, known_volume: int | None) -> dict[str, Any]:
+    """What a location says of its file."""
+    if finding.volume is None:
+        known_volume = None
+    elif known_volume is None:
+        known_volume = volume_id(session, finding.place.root, finding.volume)
+    return {
         **finding.signature._asdict(),
-        "device": finding.device,
+        "volume_id": known_volume,
+        "born_ns": finding.born_ns,
         "missing_since": None,
     }
-    key = finding.place._asdict()
-    statement = _upsert(session, Location).values(**key, **seen, first_seen_at=now())
-    session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=seen))
-    session.execute(delete(Failure).where(_is(Failure, finding.place)))
+
+
+def _tell_of_change(
+    session: Session, before: Before, asset_id: int, place: Place, path_of: PathOf | None
+) -> list[Event]:
+    if path_of is None or before.asset_id in {None, asset_id}:
+        return []
+    now_there = sqlalchemy.select(col(ContentHash.sha256)).where(col(ContentHash.entity_id) == asset_id)
+    path, path_base64 = readable_path(path_of(place))
+    event = FileChangedEvent(
+        asset_id=asset_id,
+        sha256=session.execute(now_there).scalar_one(),
+        previous_asset_id=before.asset_id or 0,
+        previous_sha256=before.sha256 or "",
+        path=path,
+        path_base64=path_base64,
+        root=place.root or None,
+    )
+    store_event(session, event, entity_id=asset_id)
+    return [event]
+
+
+def _moved(former: FormerLocation, place: Place, path_of: PathOf) -> FileMovedEvent:
+    path, path_base64 = readable_path(path_of(place))
+    previous_path, previous_path_base64 = readable_path(path_of(former.place))
+    return FileMovedEvent(
+        asset_id=former.asset_id,
+        path=path,
+        path_base64=path_base64,
+        root=place.root or None,
+        previous_path=previous_path,
+        previous_path_base64=previous_path_base64,
+        previous_root=former.place.root or None,
+        sha256=former.sha256,
+    )
 
 
 def record_failure(session: Session, finding: Finding, error: FileError, *, at: datetime) -> datetime | None:
@@ -125,8 +264,9 @@ def record_failure(session: Session, finding: Finding, error: FileError, *, at: 
         When it is tried again: 10 s after the first failure, then twice as long each time, at most an
         hour; None for a permanent one.
     """
-    previous = session.execute(sqlalchemy.select(Failure).where(_is(Failure, finding.place))).scalar()
-    same = previous is not None and _same_file(previous, finding.signature)
+    key = finding.place._asdict()
+    previous = session.execute(_FAILURE, key).first()
+    same = previous is not None and (previous.size_bytes, previous.mtime_ns) == finding.signature[:2]
     attempts = previous.attempts + 1 if previous is not None and same else 1
     wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), _LONGEST_WAIT)
     retry_at = None if error.permanent else at + wait
@@ -139,32 +279,43 @@ def record_failure(session: Session, finding: Finding, error: FileError, *, at: 
         "last_failed_at": at,
         "next_attempt_at": retry_at,
     }
-    key = finding.place._asdict()
-    first = previous.first_failed_at if previous is not None and same else at
-    statement = _upsert(session, Failure).values(**key, **said, first_failed_at=first)
-    session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=said | {"first_failed_at": first}))
+    said["first_failed_at"] = previous.first_failed_at if previous is not None and same else at
+    session.execute(_upsert(_dialect(session), Failure, tuple(said)), key | said)
     return retry_at
 
 
-def _same_file(failure: Failure, signature: Signature) -> bool:
-    return (failure.size_bytes, failure.mtime_ns) == signature[:2]
+_FAILED_THERE = (_failures.root == bindparam("root")) & (_failures.path == bindparam("path"))
+_FAILURE = sqlalchemy.select(table_of(Failure)).where(_FAILED_THERE)
+_FORGET_FAILURE = delete(table_of(Failure)).where(_FAILED_THERE)
 
 
 def _is(table: type[Location | Failure], place: Place) -> sqlalchemy.ColumnElement[bool]:
     return (col(table.root) == place.root) & (col(table.path) == place.path)
 
 
-def _upsert(session: Session, table: type[Table]) -> sqlite.Insert | postgresql.Insert:
-    """An insert that can say what to do on conflict; both dialects spell it alike."""
-    if session.get_bind().dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+_INSERTS: dict[str, Callable[..., sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+"""Inserts that can say what to do on conflict; both dialects spell it alike."""
+
+
+def _dialect(session: Session) -> str:
+    return session.get_bind().dialect.name
+
+
+@functools.cache
+def _upsert(dialect: str, kind: type[Location | Failure], overwritten: tuple[str, ...]) -> sqlalchemy.Insert:
+    """Inserts the row of a path, or overwrites these columns of the one that is there."""
+    statement = _INSERTS[dialect](table_of(kind))
+    taken = {name: statement.excluded[name] for name in overwritten}
+    return statement.on_conflict_do_update(index_elements=list(Place._fields), set_=taken)
 
 
 def forget_failures(session: Session, places: Sequence[Place]) -> None:
     """Have these paths judged anew, as if they had never failed."""
     for place in places:
-        session.execute(delete(Failure).where(_is(Failure, place)))
+        session.execute(_FORGET_FAILURE, place._asdict())
 
 
 def forget_unsupported(session: Session, *, roots: Collection[str] = (), mime_types: Collection[str] = ()) -> None:

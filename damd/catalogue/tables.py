@@ -115,18 +115,36 @@ class SeenPath(Table):
     inode: int = Field(sa_type=BigInteger)
 
 
+class Volume(Table, table=True):
+    """A file system as a root met it: mounted at `path` below the root, or, where that is empty, carrying the root.
+
+    `filesystem` is the number that ``statvfs`` gives it. What lies on a volume that is not there is out of reach,
+    not gone. Device numbers would not do: a reboot may change them.
+    """
+
+    __tablename__ = "volume"
+    __table_args__ = (UniqueConstraint("root", "path", "filesystem"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    root: str = Field(max_length=64)
+    path: bytes = Field(sa_type=LargeBinary)
+    filesystem: int = Field(sa_type=BigInteger)
+
+
 class Location(SeenPath, Component, table=True):
     """One place where an asset's bytes lie.
 
-    Its signature is from before the file was hashed; `device` is kept for people and decides nothing.
+    Its signature is from before the file was hashed; `born_ns` is when the file was made, where its file system
+    knows that. `volume_id` is unknown outside every root, and of what an older damd recorded.
     """
 
     __tablename__ = "location"
-    __table_args__ = (UniqueConstraint("root", "path"),)
+    __table_args__ = (UniqueConstraint("root", "path"), Index(None, "inode"))
 
     id: int | None = Field(default=None, primary_key=True)
     entity_id: int = Field(foreign_key="entity.id", ondelete="CASCADE", index=True)
-    device: int = Field(sa_type=BigInteger)
+    volume_id: int | None = Field(default=None, foreign_key="volume.id")
+    born_ns: int | None = Field(default=None, sa_type=BigInteger)
     first_seen_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     missing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
@@ -178,7 +196,8 @@ class Preview(Component, table=True):
 class Root(Table, table=True):
     """A watched folder by its name, so that a location's path is known without the configuration.
 
-    `claimed_at` is when the catalogue was first told of it.
+    `claimed_at` is when the catalogue was first told of it. While it is held, nothing in it is taken for
+    deleted, and `held_because` says why; `accepted_at` is when a person said that it may pass, until it has.
     """
 
     __tablename__ = "root"
@@ -186,6 +205,9 @@ class Root(Table, table=True):
     name: str = Field(primary_key=True, max_length=64)
     path: bytes = Field(sa_type=LargeBinary)
     claimed_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+    held_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    held_because: str | None = Field(default=None, sa_type=Text)
+    accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class Failure(SeenPath, table=True):

@@ -16,11 +16,12 @@ from sqlmodel import SQLModel
 
 import damd.media  # noqa: F401 - its tables belong to the schema
 from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.record import Finding, NewAsset
+from damd.catalogue.record import Finding, NewAsset, Properties
 from damd.catalogue.roots import Place
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Capture, FileProperties, PerceptualHash, Preview, Table
+from damd.catalogue.tables import Capture, PerceptualHash, Preview, Table
+from damd.catalogue.volumes import VolumeKey
 from damd.fingerprint import Signature
 from damd.media.image import ImageProperties
 
@@ -169,9 +170,16 @@ MakeFinding = Callable[..., Finding]
 def finding() -> MakeFinding:
     """Make a finding: ``finding(b"a.jpg", size_bytes=3)``."""
 
-    def make(path: bytes = b"a.jpg", *, root: str = "inbox", device: int = 7, **signature: int) -> Finding:
+    def make(
+        path: bytes = b"a.jpg",
+        *,
+        root: str = "inbox",
+        volume: VolumeKey | None = None,
+        born_ns: int | None = None,
+        **signature: int,
+    ) -> Finding:
         numbers = {"size_bytes": 3, "mtime_ns": 10, "ctime_ns": 20, "inode": 30} | signature
-        return Finding(Place(root, path), Signature(**numbers), device)
+        return Finding(Place(root, path), Signature(**numbers), volume, born_ns)
 
     return make
 
@@ -188,7 +196,7 @@ def image_asset(finding: MakeFinding) -> Callable[..., NewAsset]:
             Preview(size=512, path=f"{sha256}-512.webp", width=512, height=384),
             Preview(size=1024, path=f"{sha256}-1024.webp", width=1024, height=768),
         ]
-        properties = FileProperties(size_bytes=2**40, mime_type="image/jpeg", family="image", first_name="a.jpg")
+        properties = Properties(size_bytes=2**40, mime_type="image/jpeg", family="image", first_name="a.jpg")
         return NewAsset(sha256, finding(path, **more), properties, components)  # type: ignore[arg-type]  # components all
 
     return make

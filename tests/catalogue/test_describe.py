@@ -12,12 +12,26 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col
 
-from damd.catalogue.describe import asset_page, assets_at, assets_by_hash, describe_assets, summary
+from damd.catalogue.absence import accept, hold
+from damd.catalogue.describe import (
+    asset_page,
+    assets_at,
+    assets_by_hash,
+    describe_assets,
+    failure_at,
+    failure_page,
+    known_below,
+    location_at,
+    root_states,
+    summary,
+    volume_at,
+)
 from damd.catalogue.outbox import fan_out
-from damd.catalogue.record import Finding, NewAsset, record_asset, record_failure, record_location
-from damd.catalogue.roots import Place, Roots
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure, record_location
+from damd.catalogue.roots import Place, Roots, claim
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import FileProperties, Location, Root
+from damd.catalogue.tables import Location, Root
+from damd.catalogue.volumes import VolumeKey
 from damd.errors import BrokenFileError
 from damd.events import FileImportedEvent
 
@@ -92,7 +106,7 @@ async def test_an_asset_is_told_with_all_that_is_known_of_it(catalogue: Catalogu
 async def test_an_asset_of_no_family_has_no_components_and_no_previews(
     catalogue: Catalogue, finding: MakeFinding
 ) -> None:
-    properties = FileProperties(size_bytes=0, first_name="a.txt")
+    properties = Properties(size_bytes=0, first_name="a.txt")
     asset_id = await record(catalogue, NewAsset("cd" * 32, finding(b"a.txt", root=""), properties, []))
     (described,) = await describe(catalogue, asset_id)
     assert (described["components"], described["previews"], described["family"]) == ({}, [], None)
@@ -148,7 +162,7 @@ async def test_pages_follow_one_another_and_can_be_of_one_family(
     catalogue: Catalogue, image_asset: MakeAsset, finding: MakeFinding
 ) -> None:
     images = [await record(catalogue, image_asset(f"{number:02x}" * 32, b"%d" % number)) for number in range(5)]
-    text = NewAsset("ee" * 32, finding(b"a.txt"), FileProperties(size_bytes=1, first_name="a.txt"), [])
+    text = NewAsset("ee" * 32, finding(b"a.txt"), Properties(size_bytes=1, first_name="a.txt"), [])
     everything = [*images, await record(catalogue, text)]
     pages, after = [], 0
     while page := await catalogue.read(partial(asset_page, after=after, limit=4)):
@@ -192,3 +206,98 @@ async def test_the_summary_counts_what_there_is_and_what_is_owed(
     assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 0, 1), strict=True))
     await catalogue.write(lambda session: fan_out(session, lambda event_type: ["gallery", "archive"], at=at, limit=10))
     assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 2, 0), strict=True))
+
+
+async def test_a_location_is_told_with_the_other_places_of_its_asset(
+    catalogue: Catalogue, image_asset: MakeAsset, finding: MakeFinding
+) -> None:
+    asset_id = await record(catalogue, image_asset("ab" * 32))
+    for name in (b"b.jpg", b"\xff.jpg"):
+        await catalogue.write(partial(record_location, asset_id=asset_id, finding=finding(name)))
+
+    def at(name: bytes) -> Any:
+        return catalogue.read(lambda session: location_at(session, Place("inbox", name), ROOTS))
+
+    first, second = await at(b"a.jpg"), await at(b"b.jpg")
+    assert json.loads(json.dumps(first)) == first
+    assert (first["asset_id"], first["sha256"], first["missing_since"]) == (asset_id, "ab" * 32, None)
+    assert datetime.fromisoformat(first["imported_at"]) <= datetime.now(UTC)
+    assert [each["path"] for each in first["others"]] == ["/srv/inbox/b.jpg", "/srv/inbox/\ufffd.jpg"]
+    assert (first["duplicate_of"], first["other_count"]) == (None, 2)
+    assert second["duplicate_of"] == {"path": "/srv/inbox/a.jpg"}
+    gone = update(Location).where(col(Location.path) == b"a.jpg").values(missing_since=datetime.now(UTC))
+    await catalogue.write(lambda session: [session.execute(gone)])
+    assert (await at(b"a.jpg"))["missing_since"] is not None
+    second = await at(b"b.jpg")
+    assert (second["duplicate_of"], second["other_count"]) == (None, 1), "what is missing is no duplicate"
+    assert await at(b"c.jpg") is None
+
+
+async def test_a_location_knows_the_volume_that_it_was_seen_on(
+    catalogue: Catalogue, image_asset: MakeAsset, finding: MakeFinding
+) -> None:
+    asset_id = await record(catalogue, image_asset("ab" * 32))
+    key = VolumeKey(b"mnt", 7)
+    there = finding(b"mnt/b.jpg")._replace(volume=key)
+    await catalogue.write(partial(record_location, asset_id=asset_id, finding=there))
+    known = {b"mnt/b.jpg": key, b"a.jpg": None, b"c.jpg": None}
+    for name, volume in known.items():
+        assert await catalogue.read(partial(volume_at, place=Place("inbox", name))) == volume
+
+
+async def test_a_failure_is_found_by_its_path(catalogue: Catalogue, finding: MakeFinding) -> None:
+    at = datetime.now(UTC)
+    bad = finding(b"bad.jpg")
+    await catalogue.write(lambda session: record_failure(session, bad, BrokenFileError("it is broken"), at=at))
+    (listed,) = await catalogue.read(lambda session: failure_page(session, ROOTS))
+    assert await catalogue.read(lambda session: failure_at(session, bad.place, ROOTS)) == listed
+    assert await catalogue.read(lambda session: failure_at(session, Place("odd", b"bad.jpg"), ROOTS)) is None
+
+
+async def test_what_is_known_below_a_folder_is_counted_without_its_neighbours(
+    catalogue: Catalogue, image_asset: MakeAsset, finding: MakeFinding
+) -> None:
+    asset_id = await record(catalogue, image_asset("ab" * 32, b"sub/a.jpg"))
+    for name in (b"sub/deep/\xff.jpg", b"sub", b"sub-way.jpg", b"sub0.jpg"):
+        await catalogue.write(partial(record_location, asset_id=asset_id, finding=finding(name)))
+    bad, at = finding(b"sub/bad.jpg"), datetime.now(UTC)
+    await catalogue.write(lambda session: record_failure(session, bad, BrokenFileError("it is broken"), at=at))
+    gone = update(Location).where(col(Location.path) == b"sub/a.jpg").values(missing_since=at)
+    await catalogue.write(lambda session: [session.execute(gone)])
+    expected = {
+        Place("inbox", b"sub"): (2, 1, 1),
+        Place("inbox", b"sub/deep"): (1, 0, 0),
+        Place("inbox", b""): (5, 1, 1),
+        Place("odd", b""): (0, 0, 0),
+        Place("", b"/srv"): (0, 0, 0),
+    }
+    for place, counts in expected.items():
+        told = await catalogue.read(partial(known_below, place=place))
+        assert (place, told) == (place, dict(zip(("locations", "missing", "failures"), counts, strict=True)))
+
+
+async def test_roots_are_told_with_their_counts_and_why_they_are_held(
+    catalogue: Catalogue, image_asset: MakeAsset
+) -> None:
+    assert await catalogue.read(root_states) == []
+    wanted = [Place("odd", b"/srv/\xff"), Place("inbox", b"/srv/inbox")]
+    await catalogue.write(lambda session: claim(session, wanted))
+    await record(catalogue, image_asset("ab" * 32))
+    at = datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC)
+    gone = update(Location).values(missing_since=at)
+    await catalogue.write(lambda session: [session.execute(gone)])
+    await catalogue.write(lambda session: hold(session, "odd", "it is gone", at=at))
+    await catalogue.write(lambda session: accept(session, "odd", at=at))
+    inbox, odd = await catalogue.read(root_states)
+    assert inbox == {
+        "name": "inbox",
+        "path": "/srv/inbox",
+        "locations": 1,
+        "missing": 1,
+        "held_since": None,
+        "held_because": None,
+        "accepted_at": None,
+    }
+    assert (odd["path"], base64.b64decode(odd["path_base64"])) == ("/srv/\ufffd", b"/srv/\xff")
+    assert (odd["held_since"], odd["held_because"]) == ("2026-05-04T10:11:12+00:00", "it is gone")
+    assert odd["accepted_at"] == odd["held_since"]

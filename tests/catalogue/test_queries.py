@@ -8,10 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-import sqlalchemy
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 from sqlmodel import Session
 
 from damd.catalogue.queries import (
@@ -21,12 +18,11 @@ from damd.catalogue.queries import (
     find_asset,
     find_path,
     is_path_imported,
-    without_the_known,
 )
-from damd.catalogue.record import Finding, NewAsset, record_asset, record_failure
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location, Root, now
+from damd.catalogue.tables import Root
 from damd.errors import BrokenFileError, FileChangedError
 from damd.fingerprint import Signature, take_signature
 from damd.world import World
@@ -61,9 +57,9 @@ async def ingest(world: World, path: Path) -> str:
 
 def describe(world: World, path: Path) -> NewAsset:
     signature = take_signature(path)
-    finding = Finding(world.get_resource(Roots).place(path), signature, path.stat().st_dev)
+    finding = Finding(world.get_resource(Roots).place(path), signature)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return NewAsset(sha256, finding, FileProperties(size_bytes=signature.size_bytes, first_name="a"), ())
+    return NewAsset(sha256, finding, Properties(size_bytes=signature.size_bytes, first_name="a"), ())
 
 
 async def test_a_path_is_imported_once_it_is_an_assets_location(world: World, inbox: Path) -> None:
@@ -166,49 +162,3 @@ def test_of_an_asset_its_family_and_its_largest_preview_are_known(engine: Engine
         recorded = record_asset(session, image_asset("aa"), None)
         assert family_and_preview(session, recorded.asset_id) == ("image", "aa-1024.webp")
         assert family_and_preview(session, 4711) == (None, None)
-
-
-SIGNATURES = st.builds(Signature, st.just(1), st.integers(0, 1), st.just(0), st.just(0))
-PATHS = st.binary(min_size=1, max_size=3)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    found=st.dictionaries(PATHS, SIGNATURES, max_size=8),
-    located=st.dictionaries(PATHS, st.tuples(SIGNATURES, st.booleans()), max_size=8),
-    failed=st.dictionaries(PATHS, st.tuples(SIGNATURES, st.booleans()), max_size=8),
-)
-def test_a_path_needs_a_look_unless_an_asset_lies_there_or_it_failed_for_good(
-    engine: Engine,
-    found: dict[bytes, Signature],
-    located: dict[bytes, tuple[Signature, bool]],
-    failed: dict[bytes, tuple[Signature, bool]],
-) -> None:
-    found = dict(sorted(found.items()))
-    with Session(engine) as session:
-        _store(session, "inbox", located, failed)
-        _store(session, "other", dict.fromkeys(found, (Signature(1, 0, 0, 0), False)), {})
-        assert without_the_known(session, "inbox", found) == [
-            path
-            for path, signature in found.items()
-            if located.get(path) != (signature, False) and failed.get(path) != (signature, True)
-        ]
-
-
-def _store(
-    session: Session,
-    root: str,
-    located: dict[bytes, tuple[Signature, bool]],
-    failed: dict[bytes, tuple[Signature, bool]],
-) -> None:
-    entity_id = session.scalar(insert(Entity).values(created_at=now()).returning(sqlalchemy.column("id")))
-    session.execute(insert(ContentHash).values(entity_id=entity_id, sha256=root))
-    for path, (signature, missing) in located.items():
-        columns = {"root": root, "path": path, "entity_id": entity_id, "device": 1, "first_seen_at": AT}
-        session.execute(
-            insert(Location).values(**columns, **signature._asdict(), missing_since=AT if missing else None)
-        )
-    for path, (signature, permanent) in failed.items():
-        columns = {"root": root, "path": path, "reason": "r", "attempts": 1, "permanent": permanent}
-        times = {"first_failed_at": AT, "last_failed_at": AT, "next_attempt_at": None if permanent else AT}
-        session.execute(insert(Failure).values(**columns, **signature._asdict(), **times))

@@ -23,6 +23,7 @@ from damd.catalogue.queries import find_asset, find_path
 from damd.catalogue.record import (
     Finding,
     NewAsset,
+    Properties,
     Recorded,
     forget_failures,
     forget_unsupported,
@@ -92,8 +93,11 @@ async def test_an_asset_comes_with_all_its_components_its_location_and_its_event
     assert recorded.is_new
     assert await count(catalogue, Entity) == 1
     assert await everything(catalogue, ContentHash) == [{"entity_id": recorded.asset_id, "sha256": "aa"}]
-    for table in (FileProperties, ImageProperties, PerceptualHash, Capture):
-        (component,) = [one for one in (asset.properties, *asset.components) if type(one) is table]
+    assert await everything(catalogue, FileProperties) == [
+        asset.properties._asdict() | {"entity_id": recorded.asset_id}
+    ]
+    for table in (ImageProperties, PerceptualHash, Capture):
+        (component,) = [one for one in asset.components if type(one) is table]
         assert await everything(catalogue, table) == [component.model_dump() | {"entity_id": recorded.asset_id}]
     previews = await everything(catalogue, Preview)
     assert {(one["entity_id"], one["size"], one["path"]) for one in previews} == {
@@ -101,16 +105,16 @@ async def test_an_asset_comes_with_all_its_components_its_location_and_its_event
         (recorded.asset_id, 1024, "aa-1024.webp"),
     }
     (location,) = await everything(catalogue, Location)
-    expected = {"entity_id": recorded.asset_id, "root": "inbox", "path": b"a.jpg", "device": 7, "missing_since": None}
+    expected = {"entity_id": recorded.asset_id, "root": "inbox", "path": b"a.jpg", "missing_since": None}
     assert expected.items() <= location.items()
     (stored,) = await catalogue.read(lambda session: session.exec(select(StoredEvent)).all())
     assert stored.entity_id == recorded.asset_id
-    assert restore_event(stored) == recorded.event
+    assert restore_event(stored) == recorded.events[0]
 
 
 async def test_an_asset_that_nobody_is_told_of_leaves_no_event(catalogue: Catalogue, image_asset: MakeAsset) -> None:
     recorded = await catalogue.write(lambda session: record_asset(session, image_asset("aa"), None))
-    assert recorded.event is None
+    assert recorded.events == []
     assert await count(catalogue, StoredEvent) == 0
 
 
@@ -131,7 +135,7 @@ async def test_what_fails_in_the_middle_leaves_nothing(catalogue: Catalogue, ima
 async def test_the_second_of_the_same_bytes_becomes_a_location(catalogue: Catalogue, image_asset: MakeAsset) -> None:
     first = await catalogue.write(partial(record, image_asset("aa", b"a.jpg")))
     second = await catalogue.write(partial(record, image_asset("aa", b"copy.jpg")))
-    assert second == Recorded(first.asset_id, is_new=False, event=None)
+    assert second == Recorded(first.asset_id, is_new=False, events=[])
     assert await count(catalogue, Entity) == await count(catalogue, StoredEvent) == 1
     assert {row["path"]: row["entity_id"] for row in await everything(catalogue, Location)} == {
         b"a.jpg": first.asset_id,
@@ -222,15 +226,14 @@ import functools, os, pathlib, sys
 import anyio
 import damd.media
 from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.record import Finding, NewAsset, record_asset
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import FileProperties
 from damd.fingerprint import Signature
 
 def record(number, session):
-    finding = Finding(Place(sys.argv[2], b"%d" % number), Signature(1, 2, 3, 4), 5)
-    asset = NewAsset(f"hash{number}", finding, FileProperties(size_bytes=1, first_name="a"), ())
+    finding = Finding(Place(sys.argv[2], b"%d" % number), Signature(1, 2, 3, 4))
+    asset = NewAsset(f"hash{number}", finding, Properties(size_bytes=1, first_name="a"), ())
     return record_asset(session, asset, None).is_new
 
 async def main():
@@ -274,10 +277,10 @@ def _started(processes: list[Popen[str]]) -> list[Popen[str]]:
 async def test_other_content_at_the_same_path_moves_the_location(catalogue: Catalogue, image_asset: MakeAsset) -> None:
     await catalogue.write(partial(record, image_asset("aa")))
     (before,) = await everything(catalogue, Location)
-    after = await catalogue.write(partial(record, image_asset("bb", size_bytes=4, mtime_ns=11, inode=31, device=8)))
+    after = await catalogue.write(partial(record, image_asset("bb", size_bytes=4, mtime_ns=11, inode=31)))
     assert await count(catalogue, Entity) == 2
     (location,) = await everything(catalogue, Location)
-    changed = {"entity_id": after.asset_id, "size_bytes": 4, "mtime_ns": 11, "inode": 31, "device": 8}
+    changed = {"entity_id": after.asset_id, "size_bytes": 4, "mtime_ns": 11, "inode": 31}
     assert location == before | changed
 
 
@@ -428,7 +431,7 @@ def test_any_path_and_any_signature_is_found_again_as_it_was(
     signature = Signature.of(_status(size, mtime_ns, ctime_ns, inode))
     place = Place("", b"/" + path)
     with Session(engine) as session:
-        asset = NewAsset("aa", Finding(place, signature, 1), FileProperties(size_bytes=size, first_name="a"), ())
+        asset = NewAsset("aa", Finding(place, signature), Properties(size_bytes=size, first_name="a"), ())
         asset_id = record_asset(session, asset, None).asset_id
         record_failure(session, asset.finding, FileChangedError(), at=AT)
         session.commit()
@@ -454,7 +457,7 @@ async def test_a_file_from_another_century_is_recorded(
     os.utime(file, (seconds, seconds))
     signature = Signature.of(file.stat())
     place = Place("inbox", os.fsencode(file.name))
-    asset = image_asset("aa")._replace(finding=Finding(place, signature, file.stat().st_dev))
+    asset = image_asset("aa")._replace(finding=Finding(place, signature))
     await catalogue.write(partial(record, asset))
     known = await catalogue.read(lambda session: find_path(session, place))
     assert known.location

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
 from damd.catalogue.queries import find_path
-from damd.catalogue.record import Finding, NewAsset, record_asset, record_failure
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure
 from damd.catalogue.roots import Place, Roots, claim, known_roots
-from damd.catalogue.tables import Failure, FileProperties, Location, Root
+from damd.catalogue.tables import Failure, Location, Root, Volume
+from damd.catalogue.volumes import VolumeKey
 from damd.errors import FileChangedError
+from damd.mounts import Mounts, filesystem_id
 
 MakeFinding = Callable[..., Finding]
 
@@ -112,7 +115,7 @@ class Keeper:
             for path in paths:
                 root, below = roots.place_of(path)
                 asset = NewAsset(
-                    path.hex()[:64], self._finding(below, root=root), FileProperties(size_bytes=1, first_name="a"), ()
+                    path.hex()[:64], self._finding(below, root=root), Properties(size_bytes=1, first_name="a"), ()
                 )
                 record_asset(session, asset, None)
                 at = datetime.now(UTC)
@@ -245,3 +248,96 @@ def test_claimed_rows_keep_everything_but_their_key(keeper: Keeper, engine: Engi
     with Session(engine) as session:
         after = session.exec(select(Location).where(col(Location.root) == "photos")).one().model_dump()
     assert after == before | {"root": "photos", "path": b"a"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two folders: ``real``, with a file and a linked folder in it, and ``other``; and links to each from outside."""
+    tmp_path = tmp_path.resolve()
+    (tmp_path / "real" / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "back").symlink_to("../real")
+    (tmp_path / "real" / "album").symlink_to("../other")
+    (tmp_path / "way").symlink_to("real")
+    return tmp_path
+
+
+def test_below_a_root_that_follows_links_a_path_keeps_its_spelling(tree: Path) -> None:
+    folder = os.fsencode(tree / "real")
+    following = Roots([Root(name="inbox", path=folder)], following=["inbox", "never claimed"])
+    assert following.follows("inbox")
+    assert not following.follows("other")
+    for spelt in ("real/album/a", "real//./album/a", "way/album/a", "other/back/album/a", "real/sub/../album/a"):
+        assert following.place(f"{tree}/{spelt}") == Place("inbox", b"album/a")
+    assert following.place(tree / "real" / "album" / "back" / "sub" / "a") == Place("inbox", b"album/back/sub/a")
+    assert following.place(tree / "real" / "album" / ".." / "a") == Place("", os.fsencode(tree / "a"))
+    assert following.place(tree / "real" / "sub" / ".") == Place("inbox", b"sub")
+    assert following.place(tree / "other" / "a") == Place("", os.fsencode(tree / "other" / "a"))
+    assert following.place(tree / "real") == Place("", folder)
+    assert roots_of(inbox=folder).place(tree / "real" / "album" / "a").root == ""
+
+
+def test_a_relative_path_into_a_root_that_follows_links_keeps_its_spelling(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following = Roots([Root(name="inbox", path=os.fsencode(tree / "real"))], following=["inbox"])
+    monkeypatch.chdir(tree / "real")
+    assert following.place("album/a") == Place("inbox", b"album/a")
+    monkeypatch.chdir(tree)
+    assert following.place("way/album/a") == Place("inbox", b"album/a")
+
+
+def test_a_volume_is_named_by_where_it_is_mounted_below_its_root(tmp_path: Path) -> None:
+    here = os.fsencode(tmp_path.resolve())
+    disk = tmp_path / "inbox" / "disk"
+    disk.mkdir(parents=True)
+    mountinfo = tmp_path / "mountinfo"
+    lines = [b"/", here, here + b"/inbox/disk", here + b"/inbox2", b"/proc"]
+    mountinfo.write_bytes(b"".join(b"1 1 0:1 / %b rw - ext4 source rw\n" % line for line in lines))
+    claimed = [Root(name="inbox", path=here + b"/inbox"), Root(name="all", path=b"/")]
+    with closing(Mounts(mountinfo)) as mounts:
+        roots = Roots(claimed, mounts)
+        number = filesystem_id(here)
+        assert roots.volume_of(Place("inbox", b"a")) == VolumeKey(b"", number)
+        assert roots.volume_of(Place("inbox", b"gone/a")) == VolumeKey(b"", number)
+        assert roots.volume_of(Place("inbox", b"disk/a")) == VolumeKey(b"disk", number)
+        assert roots.volume_of(Place("inbox", b"disk2/a")) == VolumeKey(b"", number)
+        assert roots.volume_of(Place("all", here[1:] + b"/a")) == VolumeKey(here[1:], number)
+        assert roots.volume_of(Place("all", b"elsewhere/a")) == VolumeKey(b"", filesystem_id(b"/"))
+        assert roots.volume_of(Place("", here + b"/a")) is None
+        assert roots.volume_of(Place("never claimed", b"a")) is None
+        disk.rmdir()
+        mounts.close()
+        mountinfo.write_bytes(mountinfo.read_bytes() + b"1 1 0:1 / /x rw - ext4 source rw\n")
+        with pytest.raises(FileNotFoundError):
+            roots.volume_of(Place("inbox", b"disk/a"))
+    assert Roots(claimed).volume_of(Place("inbox", b"a")) is None
+
+
+@pytest.mark.parametrize(
+    ("former", "lay_on", "claimed", "expected"),
+    [
+        (b"/photos", b"", b"/photos", b""),
+        (b"/photos", b"disk", b"/photos", b"disk"),
+        (b"/photos", b"disk", b"/", b"photos/disk"),
+        (b"/photos", b"disk", b"/photos/disk", b""),
+        (b"/photos", b"disk", b"/photos/disk/sub", b""),
+        (b"/photos", b"", b"/photos/disk", b""),
+        (b"/photos", b"disk/sub", b"/photos/disk", b"sub"),
+        (b"/photos", b"", b"/", None),
+    ],
+)
+def test_a_claimed_location_lies_on_the_volume_that_it_lay_on(
+    engine: Engine, finding: MakeFinding, former: bytes, lay_on: bytes, claimed: bytes, expected: bytes | None
+) -> None:
+    path = b"disk/sub/a"
+    with Session(engine) as session:
+        claim(session, [Place("former", former)])
+        found = finding(path, root="former", volume=VolumeKey(lay_on, 7))
+        record_asset(session, NewAsset("aa", found, Properties(size_bytes=1, first_name="a"), ()), None)
+        claim(session, [Place("claimed", claimed)])
+        volume = select(Volume.root, Volume.path, Volume.filesystem).join(Location)
+        assert session.exec(volume).all() == ([] if expected is None else [("claimed", expected, 7)])
+        assert session.exec(select(Location.root)).one() == "claimed"
+        names = {root.name for root in known_roots(session)}
+        assert set(session.exec(select(Volume.root)).all()) <= names

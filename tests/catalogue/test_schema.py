@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 import alembic.op
 import pytest
 import sqlalchemy
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, MetaData, inspect, text
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session
 
 from damd.catalogue.engine import WRITES
@@ -253,3 +255,75 @@ def test_a_catalogue_that_is_up_to_date_opens_while_another_process_writes(engin
         with writer.begin():
             writer.exec_driver_sql("DELETE FROM root")
             upgrade(engine, Table.metadata)  # would wait half a minute for the writer, and then fail
+
+
+def upgrade_to(engine: Engine, version: str) -> None:
+    """What an older damd had done."""
+    with engine.connect() as connection:
+        writer = connection.execution_options(**{WRITES: True})
+        with writer.begin():
+            command.upgrade(alembic_config(writer, MetaData()), version)
+
+
+LOCATION = (
+    "INSERT INTO location (id, entity_id, root, path, size_bytes, mtime_ns, ctime_ns, inode, device, first_seen_at, "
+    "missing_since) VALUES "
+)
+OLD_ROWS = [
+    "INSERT INTO entity (id, created_at) VALUES (1, :at)",
+    "INSERT INTO entity (id, created_at) VALUES (2, :at)",
+    "INSERT INTO content_hash (entity_id, sha256) VALUES (1, 'one')",
+    "INSERT INTO root (name, path, claimed_at) VALUES ('inbox', :path, :at)",
+    LOCATION + "(7, 1, 'inbox', :path, 1, 2, 3, -4, 5, :at, :at)",
+    LOCATION + "(9, 2, '', :path, 6, 7, 8, 9, 10, :at, NULL)",
+]
+
+
+def fill(engine: Engine, statements: list[str]) -> None:
+    values = {"at": "2024-02-29 12:00:00.123456", "path": b"\xff/a"}
+    with engine.begin() as connection:
+        for statement in statements:
+            bound = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), bound)
+
+
+def rows_of(engine: Engine, table: str) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        reflected = sqlalchemy.Table(table, MetaData(), autoload_with=connection)
+        statement = sqlalchemy.select(reflected).order_by(*reflected.primary_key)
+        return [dict(row) for row in connection.execute(statement).mappings()]
+
+
+def test_a_catalogue_from_before_volumes_keeps_its_rows(empty: Engine) -> None:
+    upgrade_to(empty, "0001")
+    fill(empty, OLD_ROWS)
+    old = {table: rows_of(empty, table) for table in ("entity", "content_hash", "root", "location")}
+    upgrade(empty, Table.metadata)
+    assert revision(empty) == head(empty)
+    for table in ("entity", "content_hash"):
+        assert rows_of(empty, table) == old[table]
+    new = {"held_since": None, "held_because": None, "accepted_at": None}
+    assert rows_of(empty, "root") == [row | new for row in old["root"]]
+    assert len(old["location"]) == 2
+    for row in old["location"]:
+        del row["device"]
+    assert rows_of(empty, "location") == [row | {"volume_id": None, "born_ns": None} for row in old["location"]]
+
+
+def test_the_foreign_keys_of_a_migrated_catalogue_hold(empty: Engine) -> None:
+    upgrade_to(empty, "0001")
+    fill(empty, OLD_ROWS[:5])
+    upgrade(empty, Table.metadata)
+    for column in ("volume_id", "entity_id"):
+        with pytest.raises(IntegrityError), empty.begin() as connection:
+            connection.execute(text(f"UPDATE location SET {column} = 99"))  # noqa: S608 - our own names
+    with pytest.raises(IntegrityError), empty.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO location (entity_id, root, path, size_bytes, mtime_ns, ctime_ns, inode, first_seen_at) "
+                "SELECT entity_id, root, path, size_bytes, mtime_ns, ctime_ns, inode, first_seen_at FROM location"
+            )
+        )
+    with empty.begin() as connection:
+        connection.execute(text("DELETE FROM entity WHERE id = 1"))
+        assert connection.execute(text("SELECT count(*) FROM location")).scalar_one() == 0

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from subscribers.receiver import Receiver, imported, webhook_settings
 
 from damd.catalogue.outbox import ForeignEvent
-from damd.events import EVENTS, Event
+from damd.events import EVENTS, Event, FileChangedEvent, FileMissingEvent, FileMovedEvent
 from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import DEFAULT_RETRY, Subscriber, retry_schedule
@@ -19,6 +19,19 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("kind", list(SUBSCRIBER
 
 SAMPLES: list[Event] = [
     imported(),
+    FileMovedEvent(
+        asset_id=1,
+        path="/in/b�.jpg",
+        path_base64="L2luL2L/LmpwZw==",
+        root="in",
+        previous_path="/out/a.jpg",
+        previous_root=None,
+        sha256="ab" * 32,
+    ),
+    FileChangedEvent(
+        asset_id=2, sha256="cd" * 32, previous_asset_id=1, previous_sha256="ab" * 32, path="/in/a.jpg", root="in"
+    ),
+    FileMissingEvent(asset_id=1, sha256="ab" * 32, path="/in/a.jpg", root="in"),
     ForeignEvent(event_type="file.dreamt", stored={"version": 1, "of": ["sheep"]}),
 ]
 
