@@ -7,7 +7,7 @@ import importlib
 import os
 import traceback
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import anyio.to_thread
@@ -26,6 +26,7 @@ from damd.ingest import HANDLERS
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.media import FAMILIES
 from damd.media.base import Families
+from damd.mounts import Mounts
 from damd.sandbox import Sandbox
 from damd.thumbnails import Thumbnails, in_use
 from damd.world import World
@@ -52,10 +53,12 @@ async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncItera
         thumbnails = Thumbnails(config.thumbnails, config.state / "previews", sandbox)
         await anyio.to_thread.run_sync(thumbnails.prepare)
         stack.enter_context(in_use(thumbnails))
+        mounts = stack.enter_context(closing(Mounts()))
         world = World()
         roots = await (_claim_roots(config, catalogue) if claims_roots else catalogue.read(known_roots))
-        policies = _policies(config, roots)
-        for resource in (config, catalogue, Roots(roots), policies, sandbox, thumbnails, Families(FAMILIES)):
+        following = [name for name, root in config.roots.items() if root.follow_symlinks]
+        policies, places = _policies(config, roots), Roots(roots, mounts, following)
+        for resource in (config, catalogue, mounts, places, policies, sandbox, thumbnails, Families(FAMILIES)):
             world.add_resource(resource)
         yield await stack.enter_async_context(world)
 
@@ -132,6 +135,7 @@ def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
             name: RootPolicy(
                 catalogue_unsupported=root.unsupported == "catalogue",
                 silent_before=claimed_at[name] if root.announce == "new" else None,
+                follow_symlinks=root.follow_symlinks,
             )
             for name, root in config.roots.items()
             if name in claimed_at

@@ -19,7 +19,7 @@ from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location, Preview
 from damd.config import Config
-from damd.events import FileImportedEvent
+from damd.events import FileChangedEvent, FileImportedEvent, FileMovedEvent
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
 from damd.media.image import ProcessImageCommand
@@ -36,32 +36,37 @@ class Bench:
     Attributes:
         folder: A root (``inbox``); types that nobody reads fail there.
         shelf: Another one (``shelf``), where they are catalogued.
+        outside: A folder outside every root.
         hashed: The commands that went out after a file was hashed.
         read: The commands that went out before a picture is decoded.
-        told: The events.
+        told: The imports that were announced.
+        moved: The moves.
+        changed: The changes in place.
         after_hashing: Called, and awaited, with each of `hashed`; may raise what it likes.
         before_reading: The same, with each of `read`.
     """
 
-    def __init__(self, world: World, folder: Path, shelf: Path) -> None:
+    def __init__(self, world: World, folder: Path, shelf: Path, outside: Path) -> None:
         self.world = world
-        self._roots = folder, shelf
-        self.folder, self.shelf = self._roots
+        self._folders = folder, shelf, outside
+        self.folder, self.shelf, self.outside = self._folders
         self.catalogue = world.get_resource(Catalogue)
         self.thumbnails = world.get_resource(Thumbnails)
         self.reset()
 
     def move_to(self, name: str) -> None:
-        """Take a new folder of this name in each of the roots."""
-        self.folder, self.shelf = (root / name for root in self._roots)
-        self.folder.mkdir()
-        self.shelf.mkdir()
+        """Take a new folder of this name in each of the roots, and outside."""
+        self.folder, self.shelf, self.outside = (folder / name for folder in self._folders)
+        for folder in (self.folder, self.shelf, self.outside):
+            folder.mkdir()
 
     def reset(self) -> None:
         """Forget what was seen, and stop meddling."""
         self.hashed: list[ProcessFileByHashCommand] = []
         self.read: list[ProcessImageCommand] = []
         self.told: list[FileImportedEvent] = []
+        self.moved: list[FileMovedEvent] = []
+        self.changed: list[FileChangedEvent] = []
         self.after_hashing: Callable[[ProcessFileByHashCommand], Any] = lambda command: None
         self.before_reading: Callable[[ProcessImageCommand], Any] = lambda command: None
 
@@ -76,12 +81,19 @@ class Bench:
     async def hear(self, event: FileImportedEvent) -> None:
         self.told.append(event)
 
+    async def hear_of_move(self, event: FileMovedEvent) -> None:
+        self.moved.append(event)
+
+    async def hear_of_change(self, event: FileChangedEvent) -> None:
+        self.changed.append(event)
+
     def picture(self, name: str, **options: Any) -> Path:
         """A JPEG that no other test has."""
         return make_picture(self.folder / name, comment=f"number {next(_serials)}", **options)
 
-    async def ingest(self, path: Path) -> IngestResult:
-        result = (await self.world.dispatch_command(IngestFileCommand(file_path=path))).one()
+    async def ingest(self, path: Path, *, moved_from: Path | None = None) -> IngestResult:
+        command = IngestFileCommand(file_path=path, moved_from=moved_from)
+        result = (await self.world.dispatch_command(command)).one()
         assert isinstance(result, IngestResult)
         await anyio.wait_all_tasks_blocked()  # until it has been told
         return result
@@ -143,15 +155,17 @@ def _half_assets(session: Session) -> list[int]:
 @asynccontextmanager
 async def open_bench(folder: Path, **fields: Any) -> AsyncIterator[Bench]:
     """A bench of its own, for a test that leaves its World in another state than it was."""
-    inbox, shelf = folder / "inbox", folder / "shelf"
-    for root in (inbox, shelf):
-        root.mkdir(exist_ok=True)
+    inbox, shelf, outside = (folder / name for name in ("inbox", "shelf", "outside"))
+    for each in (inbox, shelf, outside):
+        each.mkdir(exist_ok=True)
     watch = [{"path": inbox}, {"path": shelf, "unsupported": "catalogue"}]
     config = Config.model_validate({"state": folder / "state", "watch": watch, "ingest": {"workers": 2}} | fields)
     async with open_world(config) as world:
-        bench = Bench(world, inbox, shelf)
+        bench = Bench(world, inbox, shelf, outside)
         world.register_system(bench.look_on_hashed, command_type=ProcessFileByHashCommand)
         world.register_system(bench.look_on_read, command_type=ProcessImageCommand)
         world.register_system(bench.hear, event_type=FileImportedEvent)
+        world.register_system(bench.hear_of_move, event_type=FileMovedEvent)
+        world.register_system(bench.hear_of_change, event_type=FileChangedEvent)
         register_systems(world)
         yield bench

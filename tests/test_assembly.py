@@ -22,6 +22,7 @@ from damd.errors import CatalogueError, ConfigurationError, NoHandlerError, Regi
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.ingest.policy import RootPolicies
 from damd.media.base import Families
+from damd.mounts import Mounts
 from damd.sandbox import Sandbox
 from damd.thumbnails import Thumbnails
 from damd.world import World
@@ -33,7 +34,7 @@ OpenWorld = Callable[..., Awaitable[World]]
 async def test_an_opened_world_has_every_resource_and_no_systems(tmp_path: Path) -> None:
     config = Config(state=tmp_path / "new" / "state")
     async with open_world(config) as world:
-        for resource in (Config, Catalogue, Roots, RootPolicies, Sandbox, Thumbnails, Families):
+        for resource in (Config, Catalogue, Mounts, Roots, RootPolicies, Sandbox, Thumbnails, Families):
             assert isinstance(world.get_resource(resource), resource)
         assert world.get_resource(Config) is config
         assert world.get_resource(Thumbnails).folder == config.state / "previews"
@@ -60,6 +61,23 @@ async def test_leaving_ends_the_workers_and_closes_the_catalogue(tmp_path: Path)
     assert isinstance(engine.pool, QueuePool)
     assert engine.pool.checkedout() + engine.pool.checkedin() == 0
     assert previews._in_use == []
+
+
+async def test_leaving_closes_the_table_of_mounts(tmp_path: Path) -> None:
+    async with open_world(Config(state=tmp_path / "state")) as world:
+        mounts = world.get_resource(Mounts)
+        version = mounts.version
+        assert world.get_resource(Roots).volume_of(Place("", b"/a")) is None
+    assert mounts._file is None
+    assert version == (sys.platform == "linux")
+
+
+async def test_a_root_says_whether_links_are_followed_in_it(tmp_path: Path) -> None:
+    watch = [{"path": tmp_path / "one", "follow_symlinks": True}, {"path": tmp_path / "other"}]
+    async with open_world(Config.model_validate({"state": tmp_path / "state", "watch": watch})) as world:
+        for name, follows in (("one", True), ("other", False), ("", False)):
+            assert world.get_resource(Roots).follows(name) is follows
+            assert world.get_resource(RootPolicies).of(name).follow_symlinks is follows
 
 
 def children() -> set[str]:

@@ -1,4 +1,4 @@
-"""`IngestFileCommand`: known path? Then skipped. Otherwise its hash decides.
+"""`IngestFileCommand`: known path? Then skipped. A known file that moved? Then followed. Otherwise its hash decides.
 
 Its handler is the boundary for failures: whatever is raised beneath it is noted in the catalogue and
 comes back as FAILED, so that a bad file costs one row, and is not read again until there is a reason to.
@@ -6,24 +6,37 @@ comes back as FAILED, so that a bad file costs one row, and is not read again un
 
 from __future__ import annotations
 
+import functools
 import os
+import stat
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio.to_thread
+from sqlmodel import Session
 
-from damd.catalogue.queries import KnownFailure, KnownLocation, find_path
-from damd.catalogue.record import Finding
+from damd.catalogue.queries import (
+    FormerLocation,
+    KnownFailure,
+    KnownLocation,
+    KnownPath,
+    find_path,
+    former_by_inode,
+)
+from damd.catalogue.record import Finding, record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import FileChangedError, NotAFileError, UnreadableFileError, UnsupportedTypeError
 from damd.fingerprint import Signature, calculate_hash, take_signature
 from damd.ingest.failures import GONE, as_file_error, failed, is_gone, note_failure, soon
+from damd.ingest.moves import follow_move
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
-from damd.media.base import Families
+from damd.media.base import Families, find_unchanged
 from damd.results import LINK_NOT_FOLLOWED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 from damd.world import BaseCommand, CommandResult, World, handles_command
 
@@ -33,9 +46,15 @@ ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class IngestFileCommand(BaseCommand):
-    """Ingest the file at this path, or find out that nothing needs to be done."""
+    """Ingest the file at this path, or find out that nothing needs to be done.
+
+    Attributes:
+        file_path: The file.
+        moved_from: Where it was renamed from, as the kernel says: a hint.
+    """
 
     file_path: Path
+    moved_from: Path | None = None
 
 
 @handles_command(IngestFileCommand)
@@ -54,20 +73,21 @@ async def handle_ingest_file(
     """
     started_at_s = time.time()
     try:
-        finding = await anyio.to_thread.run_sync(_look, roots, cmd.file_path)
+        finding, is_link = await anyio.to_thread.run_sync(_look, roots, policies, cmd.file_path)
     except OSError as error:
         gone = error.errno in GONE
         return failed(UnreadableFileError(error), None if gone else soon(), is_news=not gone)
     try:
-        known = await catalogue.read(lambda session: find_path(session, finding.place))
-        if known.location and not known.location.missing and known.location.signature == finding.signature:
-            return _already_imported(known.location)
+        known, former = await catalogue.read(functools.partial(_look_up, finding=finding))
         policy = policies.of(finding.place.root)
+        if known.location and known.location.signature == finding.signature:
+            return await _stay(world, cmd.file_path, finding.signature, policy, known.location)
         if known.failure and still_stands(known.failure, finding.signature, policy, families):
             return failed(known.failure.reason, known.failure.next_attempt_at, is_news=False)
-        if await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path):
+        if is_link and await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path, policy):
             return IngestResult(status=IngestStatus.SKIPPED, reason=LINK_NOT_FOLLOWED)
-        return await _ingest(world, cmd.file_path, finding.signature, started_at_s, policy, known.location)
+        followed = await _follow(world, cmd, finding.signature, policy, former)
+        return followed or await _ingest(world, cmd.file_path, finding, started_at_s, policy, known.location)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
         file_error = as_file_error(error, cmd.file_path)
         if await is_gone(cmd.file_path, file_error):
@@ -75,19 +95,65 @@ async def handle_ingest_file(
         return await note_failure(catalogue, finding, file_error)
 
 
-def _look(roots: Roots, path: Path) -> Finding:
-    status = path.lstat()
-    return Finding(roots.place(path), Signature.of(status), status.st_dev)
+def _look(roots: Roots, policies: RootPolicies, path: Path) -> tuple[Finding, bool]:
+    """The file as it lies there now, and whether it is a symbolic link."""
+    place, status = roots.place(path), path.lstat()
+    is_link = stat.S_ISLNK(status.st_mode)
+    if is_link and policies.of(place.root).follow_symlinks:
+        with suppress(OSError):  # one that leads nowhere is noted as a failure of its own
+            status = path.stat()
+    return Finding(place, Signature.of(status)), is_link
 
 
-def _leads_elsewhere(path: Path) -> bool:
+def _look_up(session: Session, finding: Finding) -> tuple[KnownPath, list[FormerLocation]]:
+    """What is known of the path, and which other locations may be those of the same file."""
+    known = find_path(session, finding.place)
+    # The same inode as before, but another signature: changed in place, whatever its other names say.
+    if known.location and known.location.signature.inode == finding.signature.inode:
+        return known, []
+    return known, former_by_inode(session, finding.place, finding.signature)
+
+
+async def _stay(
+    world: World, path: Path, signature: Signature, policy: RootPolicy, known: KnownLocation
+) -> IngestResult:
+    """A known path with the signature that it had; it was missing, perhaps, and is found again."""
+    if known.missing:
+        roots = world.get_resource(Roots)
+        look = functools.partial(find_unchanged, roots, path, signature, follow_symlinks=policy.follow_symlinks)
+        finding = await anyio.to_thread.run_sync(look)
+        await world.get_resource(Catalogue).write(lambda session: record_location(session, known.asset_id, finding))
+    return _already_imported(known)
+
+
+async def _follow(
+    world: World,
+    cmd: IngestFileCommand,
+    signature: Signature,
+    policy: RootPolicy,
+    former: Sequence[FormerLocation],
+) -> IngestResult | None:
+    if not former:
+        return None
+    follow_symlinks, moved_from = policy.follow_symlinks, cmd.moved_from
+    return await follow_move(
+        world, cmd.file_path, signature, former, moved_from=moved_from, follow_symlinks=follow_symlinks
+    )
+
+
+def _leads_elsewhere(path: Path, policy: RootPolicy) -> bool:
+    """Whether this is a symbolic link that is not followed.
+
+    Raises:
+        NotAFileError: A symbolic link that leads nowhere, followed or not.
+    """
     if not path.is_symlink():
         return False
     try:
         path.stat()
     except OSError as error:
         raise NotAFileError(f"a symbolic link that leads nowhere ({os.strerror(error.errno or 0)})") from error
-    return True
+    return not policy.follow_symlinks
 
 
 def still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
@@ -102,24 +168,28 @@ def still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy
 async def _ingest(
     world: World,
     path: Path,
-    signature: Signature,
+    finding: Finding,
     started_at_s: float,
     policy: RootPolicy,
     known: KnownLocation | None,
 ) -> IngestResult | CommandResult:
+    signature = finding.signature
     for _ in range(ROUNDS):
-        file_hash = await calculate_hash(path)
+        file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks)
         process = ProcessFileByHashCommand(
             file_path=path,
             file_hash=file_hash,
             signature=signature,
             started_at_s=started_at_s,
             announce=policy.announces(signature),
+            follow_symlinks=policy.follow_symlinks,
+            root=finding.place.root,
         )
         try:
             result = await world.dispatch_command(process)
         except FileChangedError:
-            signature = await anyio.to_thread.run_sync(take_signature, path)
+            look = functools.partial(take_signature, path, follow_symlinks=policy.follow_symlinks)
+            signature = await anyio.to_thread.run_sync(look)
         else:
             return _already_imported(known) if known and known.sha256 == file_hash else result
     raise FileChangedError

@@ -17,10 +17,12 @@ class RootPolicy:
         catalogue_unsupported: Of a file that no family reads, record hash and properties; else it fails.
         silent_before: A file that has not changed since then is imported without being announced. Decided
             by the file's ctime, not by which scan found it, so that a first scan may be killed and resumed.
+        follow_symlinks: A symbolic link to a file is ingested as what it leads to, under its own path.
     """
 
     catalogue_unsupported: bool = False
     silent_before: datetime | None = None
+    follow_symlinks: bool = False
 
     def announces(self, signature: Signature) -> bool:
         """Whether the import of this file is announced."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
-from damd.catalogue.queries import find_asset
+from damd.catalogue.queries import find_asset, former_by_content
 from damd.catalogue.record import record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
 from damd.fingerprint import Signature
+from damd.ingest.moves import record_if_moved
 from damd.ingest.policy import RootPolicies
 from damd.media.base import Families, HashedFileCommand, ProcessMediaCommand, Reading, begin, conclude, find_unchanged
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
@@ -34,7 +36,7 @@ async def handle_process_by_hash(
     roots: Roots,
     policies: RootPolicies,
 ) -> IngestResult | CommandResult:
-    """Add a location to the asset with this content, or dispatch the command of the family that reads it.
+    """Add a location to the asset with this content or move one, or dispatch the command of the family that reads it.
 
     Raises:
         FileError: It cannot be read, changed meanwhile, or no family reads it.
@@ -42,7 +44,7 @@ async def handle_process_by_hash(
     signature = await begin(cmd)
     asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
     if asset_id is not None:
-        return await _add_location(cmd, signature, asset_id, catalogue, roots)
+        return await _add_location(world, cmd, signature, asset_id)
     mime_type = await anyio.to_thread.run_sync(_mime_type, cmd.file_path)
     family = families.of(mime_type)
     command_type = family.command if family else ProcessMediaCommand
@@ -53,17 +55,30 @@ async def handle_process_by_hash(
         raise UnsupportedTypeError(None if signature.size_bytes else "the file is empty", mime_type=mime_type)
     except UnsupportedTypeError:
         # A family may know better than the first bytes: a camera's RAW that looks like a TIFF.
-        place = await anyio.to_thread.run_sync(roots.place, cmd.file_path)
-        if not policies.of(place.root).catalogue_unsupported:
+        root = await _root_of(roots, cmd)
+        if not policies.of(root).catalogue_unsupported:
             raise
     return await conclude(world, command, signature, None, Reading(()))
 
 
+async def _root_of(roots: Roots, cmd: ProcessFileByHashCommand) -> str:
+    if cmd.root is not None:
+        return cmd.root
+    return (await anyio.to_thread.run_sync(roots.place, cmd.file_path)).root
+
+
 async def _add_location(
-    cmd: ProcessFileByHashCommand, signature: Signature, asset_id: int, catalogue: Catalogue, roots: Roots
+    world: World, cmd: ProcessFileByHashCommand, signature: Signature, asset_id: int
 ) -> IngestResult:
-    finding = await anyio.to_thread.run_sync(find_unchanged, roots, cmd.file_path, signature)
-    await catalogue.write(lambda session: record_location(session, asset_id, finding))
+    roots, catalogue = world.get_resource(Roots), world.get_resource(Catalogue)
+    look = functools.partial(find_unchanged, roots, cmd.file_path, signature, follow_symlinks=cmd.follow_symlinks)
+    finding = await anyio.to_thread.run_sync(look)
+    former = await catalogue.read(lambda session: former_by_content(session, asset_id, finding.place, signature))
+    if former and (moved := await record_if_moved(world, finding, former)) is not None:
+        return moved
+    events = await catalogue.write(lambda session: record_location(session, asset_id, finding, roots.path_of))
+    for event in events:
+        await world.dispatch_event(event)
     return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, asset_id=asset_id, sha256=cmd.file_hash)
 
 

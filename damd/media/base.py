@@ -16,13 +16,13 @@ from typing import Any, NamedTuple
 
 import anyio.to_thread
 
-from damd.catalogue.record import Finding, NewAsset, Recorded, record_asset
+from damd.catalogue.record import Finding, NewAsset, Properties, Recorded, record_asset
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, FileProperties, Preview
+from damd.catalogue.tables import Component, Preview
 from damd.errors import FileChangedError
 from damd.events import FileImportedEvent, readable_path
-from damd.fingerprint import Signature, regular_file_status, take_signature
+from damd.fingerprint import Signature, born_ns, regular_file_status, take_signature
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.thumbnails import Drafts, Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World
@@ -38,6 +38,8 @@ class HashedFileCommand(BaseCommand):
         signature: From before it was hashed; taken anew where it is None.
         started_at_s: When the file was first looked at, in seconds since 1970.
         announce: Whether its import is told to anybody.
+        follow_symlinks: Whether a symbolic link stands for what it leads to.
+        root: The name of its root, empty outside every root; found out where it is None.
     """
 
     file_path: Path
@@ -45,6 +47,8 @@ class HashedFileCommand(BaseCommand):
     signature: Signature | None = None
     started_at_s: float | None = None
     announce: bool = True
+    follow_symlinks: bool = False
+    root: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,20 +114,27 @@ async def begin(command: HashedFileCommand) -> Signature:
     """The signature that the file must still have when it has been read."""
     if command.signature is not None:
         return command.signature
-    return await anyio.to_thread.run_sync(take_signature, command.file_path)
+    look = functools.partial(take_signature, command.file_path, follow_symlinks=command.follow_symlinks)
+    return await anyio.to_thread.run_sync(look)
 
 
-def find_unchanged(roots: Roots, path: Path, signature: Signature) -> Finding:
+def find_unchanged(roots: Roots, path: Path, signature: Signature, *, follow_symlinks: bool = False) -> Finding:
     """The file as it is recorded, if it is still the one that had this signature; blocking.
 
     Raises:
-        FileChangedError: It is not.
+        FileChangedError: It is not, or what is mounted there changed.
         FileError: It cannot be looked at, or is no file any more.
+        OSError: Its file system cannot be asked.
     """
-    status = regular_file_status(path)
+    place = roots.place(path)
+    volume = roots.volume_of(place)
+    born = born_ns(path, follow_symlinks=follow_symlinks)  # first, so that the signature proves whose it is
+    status = regular_file_status(path, follow_symlinks=follow_symlinks)
     if Signature.of(status) != signature:
         raise FileChangedError
-    return Finding(roots.place(path), signature, status.st_dev)
+    if roots.volume_of(place) != volume:
+        raise FileChangedError  # unmounted meanwhile: the file would be taken for one of the disk below
+    return Finding(place, signature, volume, born)
 
 
 async def conclude(
@@ -141,7 +152,8 @@ async def conclude(
     Raises:
         FileChangedError: The file is no longer the one that was hashed; nothing was recorded.
     """
-    look = functools.partial(_look_again, world.get_resource(Roots), command.file_path, signature, reading)
+    roots = world.get_resource(Roots)
+    look = functools.partial(_look_again, roots, command, signature, reading)
     finding, previews = await anyio.to_thread.run_sync(look)
     asset = NewAsset(
         command.file_hash,
@@ -149,22 +161,24 @@ async def conclude(
         _properties(command, signature, family),
         [*reading.components, *map(_preview_row, previews)],
     )
-    announce = functools.partial(_imported, world.get_resource(Roots), asset, command) if command.announce else None
-    recorded = await world.get_resource(Catalogue).write(lambda session: record_asset(session, asset, announce))
-    if recorded.event is not None:
-        await world.dispatch_event(recorded.event)
+    announce = functools.partial(_imported, roots, asset, command) if command.announce else None
+    recorded = await world.get_resource(Catalogue).write(
+        lambda session: record_asset(session, asset, announce, roots.path_of)
+    )
+    for event in recorded.events:
+        await world.dispatch_event(event)
     return _result(world, command, recorded, family, previews)
 
 
 def _look_again(
-    roots: Roots, path: Path, signature: Signature, reading: Reading
+    roots: Roots, command: ProcessMediaCommand, signature: Signature, reading: Reading
 ) -> tuple[Finding, list[WrittenPreview]]:
-    finding = find_unchanged(roots, path, signature)
+    finding = find_unchanged(roots, command.file_path, signature, follow_symlinks=command.follow_symlinks)
     return finding, reading.drafts.publish(reading.previews) if reading.drafts else []
 
 
-def _properties(command: ProcessMediaCommand, signature: Signature, family: str | None) -> FileProperties:
-    return FileProperties(
+def _properties(command: ProcessMediaCommand, signature: Signature, family: str | None) -> Properties:
+    return Properties(
         size_bytes=signature.size_bytes,
         mime_type=command.mime_type,
         family=family,

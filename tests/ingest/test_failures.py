@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from bench import Bench
+from bench import Bench, open_bench
 from pictures import make_png
 from sqlalchemy import update
 from sqlmodel import col
@@ -212,3 +212,23 @@ async def test_a_waiting_file_that_changes_is_tried_at_once(bench: Bench) -> Non
     assert not (await bench.ingest(path)).is_news
     bench.picture("a.jpg")
     assert (await bench.ingest(path)).status == "SUCCESS"
+
+
+async def test_a_file_system_that_cannot_be_asked_is_a_failure_that_passes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: bytes) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    async with open_bench(tmp_path) as bench:
+        path = bench.picture("a.jpg")
+        with monkeypatch.context() as patch:
+            patch.setattr("damd.mounts.filesystem_id", refuse)
+            result = await bench.ingest(path)
+        assert (result.status, result.reason) == ("FAILED", f"Input/output error: {bench.folder}")
+        assert result.retry_at is not None
+        row = await bench.failure(path)
+        assert row is not None
+        assert not row.permanent
+        path.touch()
+        assert (await bench.ingest(path)).status == "SUCCESS"
