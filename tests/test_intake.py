@@ -1,8 +1,11 @@
 """Intake: bounded, each path once at a time, nothing sighted is lost, and a stop that drains."""
 
 import gc
+import mmap
 import os
 import random
+import threading
+import time
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -16,11 +19,13 @@ import pytest
 from anyio.lowlevel import checkpoint
 from structlog.testing import capture_logs
 
-from damd import intake as intake_module
-from damd.fingerprint import Signature
+from damd.events import readable
+from damd.ingest import outage
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.intake import Intake
 from damd.results import IngestResult, IngestStatus
+from damd.watch import waiting
+from damd.watch.look import Look, look_at
 from damd.world import World
 
 pytestmark = pytest.mark.anyio
@@ -35,6 +40,7 @@ class Ingester:
 
     def __init__(self, ingest: Ingest | None = None) -> None:
         self.started: list[bytes] = []
+        self.moved_from: list[Path | None] = []
         self.ended: list[bytes] = []
         self.running: Counter[bytes] = Counter()
         self.most_of_one = self.most_of_all = 0
@@ -44,6 +50,7 @@ class Ingester:
     async def handle(self, cmd: IngestFileCommand) -> IngestResult:
         path = os.fsencode(cmd.file_path)
         self.started.append(path)
+        self.moved_from.append(cmd.moved_from)
         self.running[path] += 1
         self.most_of_one = max(self.most_of_one, self.running[path])
         self.most_of_all = max(self.most_of_all, self.running.total())
@@ -84,6 +91,7 @@ async def idle(intake: Intake) -> None:
 
 
 def files(folder: Path, count: int) -> list[bytes]:
+    folder.mkdir(exist_ok=True)
     paths = [folder / str(number) for number in range(count)]
     for path in paths:
         path.touch()
@@ -105,7 +113,7 @@ async def test_a_settled_file_is_ingested(tmp_path: Path) -> None:
     ingester = Ingester()
     (path,) = files(tmp_path, 1)
     async with running(ingester) as intake:
-        assert intake.sight(path, settle_s=0, closed=False)
+        assert intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: ingester.ended == [path])
         await idle(intake)
         assert intake.outcomes == {"imported": 1, "skipped": 0, "failed": 0}
@@ -116,7 +124,7 @@ async def test_a_file_waits_until_it_has_been_quiet(tmp_path: Path) -> None:
     (path,) = files(tmp_path, 1)
     seen_at = anyio.current_time()
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0.2, closed=False)
+        intake.sight(path, root="a", settle_s=0.2)
         assert (intake.waiting, intake.in_work) == (1, 0)
         await ingester.until(lambda: bool(ingester.started))
         assert anyio.current_time() - seen_at >= 0.15
@@ -127,7 +135,7 @@ async def test_names_that_are_no_text_are_ingested(tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff\xfe\n.jpg"
     os.close(os.open(path, os.O_CREAT))
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0, closed=True)
+        intake.sight(path, root="a", settle_s=0, closed=True)
         await ingester.until(lambda: ingester.ended == [path])
 
 
@@ -136,12 +144,12 @@ async def test_a_sighting_is_turned_away_when_there_is_no_room_and_a_known_path_
     paths = files(tmp_path, 5)
     ingester = Ingester(gate.pass_through)
     async with running(ingester, concurrency=1, capacity=3) as intake:
-        assert [intake.sight(path, settle_s=0, closed=False) for path in paths] == [True] * 3 + [False] * 2
+        assert [intake.sight(path, root="a", settle_s=0) for path in paths] == [True] * 3 + [False] * 2
         await ingester.until(lambda: ingester.started == paths[:1])
         assert intake.waiting + intake.in_work == 3
-        assert not intake.sight(paths[3], settle_s=0, closed=False)
+        assert not intake.sight(paths[3], root="a", settle_s=0)
         # In work, ready or settling: those have their place.
-        assert all(intake.sight(path, settle_s=0, closed=False) for path in paths[:3])
+        assert all(intake.sight(path, root="a", settle_s=0) for path in paths[:3])
         gate.opened.set()
         await ingester.until(lambda: len(ingester.ended) == 4)
         await idle(intake)
@@ -156,7 +164,7 @@ async def test_offering_awaits_room(tmp_path: Path) -> None:
 
     async def offer_all(intake: Intake) -> None:
         for path in paths:
-            await intake.offer(path, settle_s=0)
+            await intake.offer(path, root="a", settle_s=0)
             offered.append(path)
 
     async with running(ingester, concurrency=2, capacity=4) as intake, anyio.create_task_group() as tasks:
@@ -176,10 +184,10 @@ async def test_a_path_that_is_sighted_while_it_is_in_work_is_ingested_once_more_
     ingester = Ingester(gate.pass_through)
     (path,) = files(tmp_path, 1)
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0, closed=False)
+        intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.started) == 1)
         for _ in range(5):
-            assert intake.sight(path, settle_s=0, closed=True)
+            assert intake.sight(path, root="a", settle_s=0, closed=True)
         assert (intake.waiting, intake.in_work) == (0, 1)
         gate.opened.set()
         await ingester.until(lambda: len(ingester.ended) == 2)
@@ -210,9 +218,9 @@ async def test_whatever_is_sighted_is_ingested_afterwards_and_never_twice_at_a_t
         for _ in range(600):
             path = chance.choice(paths)
             if chance.random() < 0.5:
-                await intake.offer(path, settle_s=0)
+                await intake.offer(path, root="a", settle_s=0)
                 last_sighted[path] = next(moments)
-            elif intake.sight(path, settle_s=0, closed=chance.random() < 0.5):
+            elif intake.sight(path, root="a", settle_s=0, closed=chance.random() < 0.5):
                 last_sighted[path] = next(moments)
             assert intake.waiting + intake.in_work <= capacity
             if chance.random() < 0.3:
@@ -237,7 +245,7 @@ async def test_a_transient_failure_is_tried_again_when_it_is_due(tmp_path: Path)
     ingester = Ingester(fail_twice)
     (path,) = files(tmp_path, 1)
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0, closed=False)
+        intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 3)
         await idle(intake)
         assert intake.outcomes == {"imported": 1, "skipped": 0, "failed": 2}
@@ -253,7 +261,7 @@ async def test_a_failure_that_waits_for_its_retry_keeps_nobody_waiting(tmp_path:
     async with running(ingester, capacity=2) as intake:
         with anyio.fail_after(10):
             for path in paths:
-                await intake.offer(path, settle_s=0)
+                await intake.offer(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 20)
         await idle(intake)
 
@@ -263,10 +271,10 @@ async def test_files_that_are_gone_are_dropped(tmp_path: Path) -> None:
     here, gone = files(tmp_path, 2)
     os.unlink(gone)  # noqa: PTH108 - pathlib has no paths of bytes
     async with running(ingester) as intake:
-        intake.sight(gone, settle_s=0, closed=False)
-        intake.sight(gone + b"/below", settle_s=0, closed=False)
-        intake.sight(here + b"/below", settle_s=0, closed=False)
-        intake.sight(here, settle_s=0, closed=False)
+        intake.sight(gone, root="a", settle_s=0)
+        intake.sight(gone + b"/below", root="a", settle_s=0)
+        intake.sight(here + b"/below", root="a", settle_s=0)
+        intake.sight(here, root="a", settle_s=0)
         await ingester.until(lambda: ingester.ended == [here])
         await idle(intake)
     assert ingester.started == [here]
@@ -276,7 +284,7 @@ async def test_a_file_that_vanishes_while_it_settles_is_dropped(tmp_path: Path) 
     ingester = Ingester()
     (path,) = files(tmp_path, 1)
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0.05, closed=False)
+        intake.sight(path, root="a", settle_s=0.05)
         os.unlink(path)  # noqa: PTH108 - pathlib has no paths of bytes
         await idle(intake)
     assert ingester.started == []
@@ -287,19 +295,18 @@ async def test_a_file_that_comes_back_while_it_is_looked_for_is_not_lost(
 ) -> None:
     ingester = Ingester()
     path = os.fsencode(tmp_path / "a")
-    take_signatures = intake_module._take_signatures
 
     async with running(ingester) as intake:
 
-        def look_too_early(paths: Sequence[bytes]) -> list[Signature | None]:
-            signatures = take_signatures(paths)
-            if signatures == [None]:
+        def look_too_early(paths: Sequence[bytes]) -> list[Look]:
+            looks = look_at(paths)
+            if looks[0].signature is None:
                 (tmp_path / "a").touch()
-                anyio.from_thread.run_sync(lambda: intake.sight(path, settle_s=0, closed=True))
-            return signatures
+                anyio.from_thread.run_sync(lambda: intake.sight(path, root="a", settle_s=0, closed=True))
+            return looks
 
-        monkeypatch.setattr(intake_module, "_take_signatures", look_too_early)
-        intake.sight(path, settle_s=0, closed=False)
+        monkeypatch.setattr(waiting, "look_at", look_too_early)
+        intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: ingester.ended == [path])
 
 
@@ -307,7 +314,7 @@ async def test_a_path_that_cannot_be_looked_at_is_ingested_so_that_it_fails(tmp_
     ingester = Ingester()
     path = os.fsencode(tmp_path) + b"/" + b"a" * 300
     async with running(ingester) as intake:
-        intake.sight(path, settle_s=0, closed=False)
+        intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: ingester.ended == [path])
 
 
@@ -321,11 +328,11 @@ async def test_a_handler_that_raises_ends_nothing(tmp_path: Path) -> None:
     ingester = Ingester(fail)
     async with running(ingester, concurrency=1) as intake:
         for path in paths:
-            intake.sight(path, settle_s=0, closed=False)
+            intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 3)
         await idle(intake)
         # Not even for the same path.
-        intake.sight(paths[0], settle_s=0, closed=False)
+        intake.sight(paths[0], root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 4)
 
 
@@ -335,9 +342,9 @@ async def test_stopping_ends_what_is_in_work_and_starts_no_more(tmp_path: Path) 
     paths = files(tmp_path, 10)
     async with running(ingester, concurrency=3) as intake:
         for path in paths:
-            intake.sight(path, settle_s=0, closed=False)
+            intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.started) == 3)
-        intake.sight(paths[0], settle_s=0, closed=False)
+        intake.sight(paths[0], root="a", settle_s=0)
         intake.stop()
         for _ in range(20):
             await checkpoint()
@@ -349,18 +356,17 @@ async def test_stopping_ends_what_is_in_work_and_starts_no_more(tmp_path: Path) 
 async def test_stopping_during_a_look_starts_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ingester = Ingester()
     (path,) = files(tmp_path, 1)
-    take_signatures = intake_module._take_signatures
     stopped = anyio.Event()
 
     async with running(ingester) as intake:
 
-        def stop_meanwhile(paths: Sequence[bytes]) -> list[Signature | None]:
+        def stop_meanwhile(paths: Sequence[bytes]) -> list[Look]:
             anyio.from_thread.run_sync(intake.stop)
             anyio.from_thread.run_sync(stopped.set)
-            return take_signatures(paths)
+            return look_at(paths)
 
-        monkeypatch.setattr(intake_module, "_take_signatures", stop_meanwhile)
-        intake.sight(path, settle_s=0, closed=False)
+        monkeypatch.setattr(waiting, "look_at", stop_meanwhile)
+        intake.sight(path, root="a", settle_s=0)
         await stopped.wait()
     assert ingester.started == []
 
@@ -376,7 +382,7 @@ async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
             with anyio.fail_after(60):
                 for number in range(100_000):
                     path = real[number // 200] if number % 200 == 0 else b"/nowhere/%d" % number
-                    await intake.offer(path, settle_s=0)
+                    await intake.offer(path, root="a", settle_s=0)
                     most = max(most, intake.waiting + intake.in_work)
                     if number == 10_000:
                         gc.collect()
@@ -391,8 +397,11 @@ async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
     assert peak - early < 2**20
 
 
-async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_read(tmp_path: Path) -> None:
+async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One file at a time finds out whether it takes writes again; then all of them get in."""
+    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.1)
     out = IngestResult(status=IngestStatus.FAILED, reason="The disk is full", catalogue_failed=True)
     is_out = True
 
@@ -404,7 +413,7 @@ async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_rea
     with capture_logs() as logs:
         async with running(ingester, concurrency=2) as intake:
             for path in paths:
-                assert intake.sight(path, settle_s=0, closed=False)
+                assert intake.sight(path, root="a", settle_s=0)
             await ingester.until(lambda: len(ingester.ended) >= 3)
             is_out = False
             await ingester.until(lambda: len(set(ingester.ended)) == len(paths))
@@ -415,3 +424,394 @@ async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_rea
         "the catalogue takes nothing: waiting for it",
         "the catalogue takes writes again",
     ]
+
+
+def held_in_look(hanging: Callable[[bytes], bool], monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Looks at such paths hang, as on a mount that is dead, until the event is set."""
+    revived = threading.Event()
+
+    def look_or_hang(paths: Sequence[bytes]) -> list[Look]:
+        if any(map(hanging, paths)):
+            revived.wait(30)
+        return look_at(paths)
+
+    monkeypatch.setattr(waiting, "look_at", look_or_hang)
+    return revived
+
+
+async def test_a_look_that_hangs_stops_neither_the_other_roots_nor_the_drain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revived = held_in_look(lambda path: b"/dead/" in path, monkeypatch)
+    ingester = Ingester()
+    dead, alive = files(tmp_path / "dead", 3), files(tmp_path / "alive", 3)
+    try:
+        async with running(ingester) as intake:
+            for path in dead:
+                intake.sight(path, root="dead", settle_s=0)
+            for path in alive:
+                intake.sight(path, root="alive", settle_s=0)
+            await ingester.until(lambda: sorted(ingester.ended) == alive)
+            with anyio.fail_after(10):
+                assert await intake.caught_up("alive") == frozenset()
+            assert (intake.waiting_in("dead"), intake.waiting_in("alive"), intake.waiting_in("?")) == (3, 0, 0)
+            assert intake.explain(dead[0]) is not None
+    finally:
+        revived.set()
+
+
+async def test_a_root_that_comes_back_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revived = held_in_look(lambda path: b"/dead/" in path, monkeypatch)
+    ingester = Ingester()
+    (path,) = files(tmp_path / "dead", 1)
+    try:
+        async with running(ingester) as intake:
+            intake.sight(path, root="dead", settle_s=0)
+            await checkpoint()
+            intake.sight(path, root="dead", settle_s=0, closed=True)
+            revived.set()
+            await ingester.until(lambda: ingester.ended == [path])
+    finally:
+        revived.set()
+
+
+async def test_roots_whose_files_hang_in_work_leave_a_command_and_room_to_the_others(tmp_path: Path) -> None:
+    gate = Gate()
+
+    async def ingest(path: bytes) -> IngestResult:
+        return SUCCESS if b"/alive/" in path else await gate.pass_through(path)
+
+    ingester = Ingester(ingest)
+    dead = {root: files(tmp_path / root, 400) for root in ("first", "second")}
+    alive = files(tmp_path / "alive", 20)
+    async with running(ingester, concurrency=3, capacity=400) as intake:
+        turned_away = 0
+        for root, paths in dead.items():
+            for path in paths:
+                turned_away += not intake.sight(path, root=root, settle_s=0)
+        assert turned_away > 0
+        await ingester.until(lambda: len(ingester.started) >= 3)
+        with anyio.fail_after(10):
+            for path in alive:
+                await intake.offer(path, root="alive", settle_s=0)
+        await ingester.until(lambda: sorted(ingester.ended) == sorted(alive))
+        # The three that all share, and one each for the roots that came too late for them.
+        assert ingester.most_of_all <= 5
+        assert 390 < intake.waiting + intake.in_work <= 400
+        gate.opened.set()
+
+
+async def test_commands_are_shared_out_evenly_between_roots(tmp_path: Path) -> None:
+    gate = Gate()
+    ingester = Ingester(gate.pass_through)
+    many, few = files(tmp_path / "many", 40), files(tmp_path / "few", 4)
+    async with running(ingester, concurrency=4) as intake:
+        for path in many:
+            intake.sight(path, root="many", settle_s=0)
+        await ingester.until(lambda: len(ingester.started) == 4)
+        for path in few:
+            intake.sight(path, root="few", settle_s=0)
+        await ingester.until(lambda: len(ingester.started) == 5)
+        assert ingester.started[4] in few
+        with anyio.fail_after(10):
+            while any((intake.explain(path) or {}).get("state") == "waiting" for path in few):
+                await checkpoint()
+        gate.opened.set()
+        await ingester.until(lambda: len(ingester.ended) == 44)
+        assert max(map(ingester.started.index, few)) < 20
+
+
+async def test_where_a_file_was_moved_from_is_kept_for_its_command(tmp_path: Path) -> None:
+    ingester = Ingester()
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=0, moved_from=b"/old/\xff")
+        intake.sight(path, root="a", settle_s=0)
+        assert intake.explain(path)["moved_from"] == readable(b"/old/\xff")  # type: ignore[index]  # it is known
+        await ingester.until(lambda: ingester.ended == [path])
+        await idle(intake)
+        intake.sight(path, root="a", settle_s=0)
+        await ingester.until(lambda: len(ingester.ended) == 2)
+    assert ingester.moved_from == [Path(os.fsdecode(b"/old/\xff")), None]
+
+
+async def test_a_file_that_moves_on_before_it_is_looked_at_comes_from_where_it_was_first(tmp_path: Path) -> None:
+    ingester = Ingester()
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(b"/second", root="a", settle_s=0, moved_from=b"/first")
+        intake.sight(path, root="a", settle_s=0, moved_from=b"/second")
+        await ingester.until(lambda: ingester.ended == [path])
+    assert ingester.moved_from == [Path("/first")]
+
+
+async def test_a_move_to_a_path_in_work_is_for_its_next_command(tmp_path: Path) -> None:
+    gate = Gate()
+    ingester = Ingester(gate.pass_through)
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=0, moved_from=b"/one")
+        await ingester.until(lambda: len(ingester.started) == 1)
+        intake.sight(path, root="a", settle_s=0, moved_from=b"/two")
+        gate.opened.set()
+        await ingester.until(lambda: len(ingester.ended) == 2)
+    assert ingester.moved_from == [Path("/one"), Path("/two")]
+
+
+async def test_a_move_survives_an_outage_and_a_retry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.05)
+    answers = [
+        IngestResult(status=IngestStatus.FAILED, reason="The disk is full", catalogue_failed=True),
+        IngestResult(status=IngestStatus.FAILED, reason="busy", retry_at=datetime.now(UTC)),
+        SUCCESS,
+    ]
+
+    async def answer(path: bytes) -> IngestResult:
+        return answers[len(ingester.ended)]
+
+    ingester = Ingester(answer)
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=0, moved_from=b"/old")
+        await ingester.until(lambda: len(ingester.ended) == 3)
+    assert ingester.moved_from == [Path("/old")] * 3
+
+
+@asynccontextmanager
+async def catching_up(intake: Intake, root: str = "a") -> AsyncIterator[list[frozenset[int]]]:
+    """The answer is in the list once there is one; left, there must be one."""
+    answers: list[frozenset[int]] = []
+
+    async def catch_up() -> None:
+        answers.append(await intake.caught_up(root))
+
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(catch_up)
+            for _ in range(5):
+                await checkpoint()
+            yield answers
+
+
+async def test_catching_up_waits_for_what_waits_is_ready_and_is_in_work_but_for_nothing_later(tmp_path: Path) -> None:
+    gate = Gate()
+    ingester = Ingester(gate.pass_through)
+    (*paths, later) = files(tmp_path, 6)
+    async with running(ingester, concurrency=2) as intake:
+        assert await intake.caught_up("a") == frozenset()
+        for path in paths:
+            intake.sight(path, root="a", settle_s=0)
+        await ingester.until(lambda: len(ingester.started) == 2)
+        waiting_for_settle = tmp_path / "young"
+        waiting_for_settle.touch()
+        intake.sight(os.fsencode(waiting_for_settle), root="a", settle_s=0.2)
+        async with catching_up(intake) as answers:
+            intake.sight(later, root="a", settle_s=3600)
+            intake.sight(paths[0], root="a", settle_s=3600)
+            assert answers == []
+            gate.opened.set()
+        assert set(ingester.ended) == {*paths, os.fsencode(waiting_for_settle)}
+        # What was sighted later is told, as far as it was looked at.
+        assert os.stat(later).st_ino in answers[0]  # noqa: PTH116 - pathlib has no paths of bytes
+
+
+async def test_catching_up_waits_for_the_second_round_of_what_was_sighted_while_it_was_in_work(tmp_path: Path) -> None:
+    gates = [Gate(), Gate()]
+
+    async def ingest(path: bytes) -> IngestResult:
+        return await gates[len(ingester.started) - 1].pass_through(path)
+
+    ingester = Ingester(ingest)
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=0)
+        await ingester.until(lambda: len(ingester.started) == 1)
+        intake.sight(path, root="a", settle_s=0)
+        async with catching_up(intake) as answers:
+            gates[0].opened.set()
+            await ingester.until(lambda: len(ingester.started) == 2)
+            assert answers == []
+            gates[1].opened.set()
+
+
+async def test_catching_up_does_not_wait_for_what_somebody_writes_and_tells_its_inode(tmp_path: Path) -> None:
+    ingester = Ingester()
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        with open(path, "ab") as file:  # noqa: PTH123, ASYNC230 - pathlib has no paths of bytes; it is local
+            intake.sight(path, root="a", settle_s=0)
+            async with catching_up(intake) as answers:
+                pass
+            assert answers == [frozenset({os.fstat(file.fileno()).st_ino})]
+            assert intake.explain(path)["for"] == "whoever writes it to close it"  # type: ignore[index]  # it is known
+            assert ingester.started == []
+            assert intake.waiting_in("a") == 1
+        intake.sight(path, root="a", settle_s=0, closed=True)
+        await ingester.until(lambda: ingester.ended == [path])
+
+
+async def test_catching_up_tells_what_waits_in_every_root_and_waits_for_its_own_only(tmp_path: Path) -> None:
+    ingester = Ingester()
+    (own,), (other,) = files(tmp_path / "a", 1), files(tmp_path / "b", 1)
+    async with running(ingester) as intake:
+        intake.sight(other, root="b", settle_s=3600)
+        with anyio.fail_after(10):
+            while intake.explain(other)["for"] == "its first look":  # type: ignore[index]  # it is known
+                await checkpoint()
+        intake.sight(own, root="a", settle_s=0)
+        async with catching_up(intake) as answers:
+            pass
+        assert ingester.ended == [own]
+        assert answers == [frozenset({os.stat(other).st_ino})]  # noqa: PTH116 - pathlib has no paths of bytes
+        assert (intake.waiting_in("a"), intake.waiting_in("b")) == (0, 1)
+
+
+async def test_catching_up_does_not_wait_for_ever_for_what_does_not_come_to_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_RESTLESS_AFTER_S", 0.1)
+    ingester = Ingester()
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=3600)
+        intake.sight(os.fsencode(tmp_path / "gone"), root="a", settle_s=0)
+        monkeypatch.setattr(waiting, "_RESTLESS_AFTER_SETTLES", 0)
+        async with catching_up(intake) as answers:
+            pass
+        assert answers == [frozenset({os.stat(path).st_ino})]  # noqa: PTH116 - pathlib has no paths of bytes
+        assert (intake.waiting, ingester.started) == (1, [])
+
+
+async def test_catching_up_does_not_end_during_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.05)
+    is_out = True
+
+    async def answer(path: bytes) -> IngestResult:
+        return IngestResult(status=IngestStatus.FAILED, catalogue_failed=True) if is_out else SUCCESS
+
+    ingester = Ingester(answer)
+    paths = files(tmp_path, 5)
+    async with running(ingester) as intake:
+        for path in paths:
+            intake.sight(path, root="a", settle_s=0)
+        async with catching_up(intake) as answers:
+            await ingester.until(lambda: len(ingester.ended) >= 3)
+            assert {intake.explain(path)["for"] for path in paths} == {  # type: ignore[index]  # they are known
+                "the catalogue to take writes again"
+            }
+            assert answers == []
+            is_out = False
+            ended = len(ingester.ended)
+        assert set(ingester.ended[ended:]) == set(paths)
+
+
+async def test_a_path_sighted_during_its_command_that_an_outage_foiled_ends_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.05)
+    gate = Gate()
+
+    async def answer(path: bytes) -> IngestResult:
+        if ingester.ended:
+            return SUCCESS
+        await gate.opened.wait()
+        return IngestResult(status=IngestStatus.FAILED, catalogue_failed=True)
+
+    ingester = Ingester(answer)
+    (path,) = files(tmp_path, 1)
+    async with running(ingester) as intake:
+        intake.sight(path, root="a", settle_s=0)
+        await ingester.until(lambda: ingester.started == [path])
+        intake.sight(path, root="a", settle_s=0)
+        async with catching_up(intake) as answers:
+            assert answers == []
+            gate.opened.set()
+        assert ingester.ended == [path, path]
+
+
+async def test_what_is_known_of_a_path_is_explained_at_every_stage(tmp_path: Path) -> None:
+    gate = Gate()
+
+    async def fail(path: bytes) -> IngestResult:
+        await gate.opened.wait()
+        return IngestResult(status=IngestStatus.FAILED, retry_at=datetime.now(UTC) + timedelta(hours=1))
+
+    ingester = Ingester(fail)
+    first, second = files(tmp_path, 2)
+
+    def told(path: bytes) -> dict[str, object]:
+        explanation = intake.explain(path)
+        assert explanation is not None
+        assert 0 <= explanation.pop("since_s") < 10
+        return explanation
+
+    async with running(ingester, concurrency=1) as intake:
+        assert intake.explain(first) is None
+        intake.sight(first, root="a", settle_s=0)
+        assert told(first) == {"state": "waiting", "for": "its first look"}
+        await ingester.until(lambda: ingester.started == [first])
+        intake.sight(second, root="a", settle_s=0)
+        with anyio.fail_after(10):
+            while told(second)["state"] == "waiting":
+                await checkpoint()
+        assert told(second) == {"state": "ready", "for": "a free command"}
+        assert told(first) == {"state": "in work", "for": "its command to end"}
+        intake.sight(first, root="a", settle_s=3600)
+        assert told(first) == {"state": "in work", "for": "its command to end", "sighted_again": True}
+        gate.opened.set()
+        await ingester.until(lambda: len(ingester.ended) == 2)
+        with anyio.fail_after(10):
+            while intake.in_work:
+                await checkpoint()
+        retried = told(second)
+        assert 3500 < float(str(retried.pop("retry_in_s"))) <= 3600
+        assert retried == {"state": "tried again", "for": "its next attempt"}
+        assert told(first)["state"] == "waiting"
+
+
+async def test_how_long_the_oldest_has_waited_does_not_forget_what_is_sighted_again(tmp_path: Path) -> None:
+    gate = Gate()
+    ingester = Ingester(gate.pass_through)
+    first, second = files(tmp_path, 2)
+    async with running(ingester, concurrency=1) as intake:
+        assert intake.oldest_s == 0.0
+        intake.sight(first, root="a", settle_s=0)
+        await ingester.until(lambda: ingester.started == [first])
+        assert intake.oldest_s == 0.0  # it is in work
+        sighted_at = time.monotonic()
+        intake.sight(second, root="a", settle_s=0)
+        before = 0.0
+        with anyio.fail_after(10):
+            while time.monotonic() < sighted_at + 0.2:
+                intake.sight(second, root="a", settle_s=0)
+                assert intake.oldest_s >= before
+                before = intake.oldest_s
+                await checkpoint()
+        assert before >= 0.15
+        gate.opened.set()
+        await idle(intake)
+        assert intake.oldest_s == 0.0
+
+
+async def test_slow_writers_are_waited_for_and_each_file_is_ingested_once(tmp_path: Path) -> None:
+    """Chunks with pauses longer than the settle time, a mapping, and a preallocated file."""
+    ingester = Ingester()
+    chunked, mapped, preallocated = (tmp_path / name for name in ("chunked", "mapped", "preallocated"))
+    mapped.write_bytes(bytes(4096))
+    settle_s = 0.02
+    async with running(ingester) as intake:
+        with chunked.open("wb", buffering=0) as chunks, mapped.open("r+b") as file, preallocated.open("wb") as room:
+            os.posix_fallocate(room.fileno(), 0, 4096)
+            mapping = mmap.mmap(file.fileno(), 0)
+            paths = [os.fsencode(path) for path in (chunked, mapped, preallocated)]
+            for number in range(4):
+                chunks.write(b"%d" % number)
+                mapping[number] = number
+                for path in paths:
+                    intake.sight(path, root="a", settle_s=settle_s)
+                await anyio.sleep(5 * settle_s)  # the writers' own pause
+        mapping.close()
+        assert ingester.started == []
+        for path in paths:
+            intake.sight(path, root="a", settle_s=settle_s, closed=True)
+        await ingester.until(lambda: sorted(ingester.ended) == sorted(paths))

@@ -125,7 +125,7 @@ class Ingestion:
 
     def _walk(self) -> Iterator[Path]:
         from damd.watch.ignore import IgnoreRules
-        from damd.watch.reconcile import Tree
+        from damd.watch.tree import Tree
 
         for path in self._paths:
             # Not Path's own questions, which raise where a folder is closed or a name too long.
@@ -135,9 +135,10 @@ class Ingestion:
                 continue
             folder = os.fsencode(path.resolve())
             state = os.fsencode(self._config.state.resolve())
-            tree = Tree(root="", folder=folder, recursive=True, rules=IgnoreRules(), excluded=state)
-            for below, _ in tree.walk():
-                yield Path(os.fsdecode(os.path.join(folder, below)))  # noqa: PTH118 - pathlib has no paths of bytes
+            tree = Tree(root="", folder=folder, recursive=True, rules=IgnoreRules(folder=folder), excluded=state)
+            for files in tree.walk():
+                for below, _ in files:
+                    yield Path(os.fsdecode(tree.absolute(below)))
 
     async def _show_progress(self) -> AbstractContextManager[object]:
         """A bar where a person looks on and the lines of the results do not already tell."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Protocol, Self
 from pydantic import AfterValidator
 
 from damd.errors import WatchError
-from damd.settings import AbsolutePath, Duration, Settings
+from damd.settings import AbsolutePath, Duration, Settings, Share
 from damd.watch.ignore import IgnoreRules
 
 _NAME = re.compile(r"(?!\.+$)[\w.-]{1,64}")
@@ -44,9 +44,13 @@ class RootSettings(Settings):
         name: What catalogue, logs and metrics call it; None: whoever assembles the roots names it after its folder.
         recursive: Whether the folders below it belong to it.
         ignore: Patterns in gitignore syntax, on top of the defaults; see `damd.watch.ignore`.
+        include: Patterns in gitignore syntax; where there are some, only files that match one belong to it.
+        follow_symlinks: Whether what symbolic links lead to belongs to it.
         settle: How long a file must be quiet before it is read.
         rescan: How often the whole root is compared with the catalogue, whatever the events said; at least 1s.
         backend: ``auto`` is polling on a network mount, where inotify sees only this host's changes, else native.
+        max_missing: Of what is known in it, the share that may be missing at once, and be marked so; at least
+            100 files may. More is held until a person accepts it.
         unsupported: What becomes of a type that no family reads: a failure, or an asset without a family.
         announce: Whether what the first scan of a new root finds is announced too.
     """
@@ -55,9 +59,12 @@ class RootSettings(Settings):
     name: Annotated[str, AfterValidator(_valid_name)] | None = None
     recursive: bool = True
     ignore: Annotated[tuple[str, ...], AfterValidator(_valid_patterns)] = ()
+    include: Annotated[tuple[str, ...], AfterValidator(_valid_patterns)] = ()
+    follow_symlinks: bool = False
     settle: Duration = timedelta(milliseconds=500)
     rescan: Annotated[Duration, AfterValidator(_at_least_a_second)] = timedelta(minutes=15)
     backend: Literal["auto", "native", "polling"] = "auto"
+    max_missing: Share = 0.1
     unsupported: Literal["fail", "catalogue"] = "fail"
     announce: Literal["all", "new"] = "all"
 
@@ -68,13 +75,16 @@ class Sighting:
 
     Attributes:
         path: Absolute, below the root as the root is spelt, in the system's bytes (``os.fsencode``).
-        is_directory_mark: "Reconcile this folder and everything below it", as far as the root is recursive.
+        is_mark: "Reconcile this path, whatever it is or was, and everything below it", as far as the root is
+            recursive; for folders that are new, and for whatever went away.
         closed: A writer has just closed it, or it was renamed into place; shortens the wait.
+        moved_from: Where the system says that it was renamed from, in this root.
     """
 
     path: bytes
-    is_directory_mark: bool = False
+    is_mark: bool = False
     closed: bool = False
+    moved_from: bytes | None = None
 
 
 class Watcher(Protocol):
@@ -97,12 +107,36 @@ class Watcher(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    @property
+    def unwatched(self) -> frozenset[bytes]:
+        """Folders of which, and of all below which, nothing is heard: they are polled. It may grow."""
+        ...
+
     async def next_batch(self) -> list[Sighting]:
         """Wait until there is something, and take all of it, each path once; cancelled, it takes nothing.
 
         Raises:
             anyio.ClosedResourceError: The watcher has been left.
+            WatchLostError: Something was missed, or may have been: leave it, enter a new one, and reconcile.
         """
+        ...
+
+
+class Sink(Protocol):
+    """Where sightings go."""
+
+    def sight(
+        self, path: bytes, *, root: str, settle_s: float, closed: bool = False, moved_from: bytes | None = None
+    ) -> bool:
+        """A path may have changed; False when there is no room for it."""
+        ...
+
+    async def offer(self, path: bytes, *, root: str, settle_s: float) -> None:
+        """The same, awaiting room."""
+        ...
+
+    async def caught_up(self, root: str) -> frozenset[int]:
+        """Wait until what waits now has been dealt with; the inodes of what does not come to rest."""
         ...
 
 

@@ -1,190 +1,103 @@
-"""Sightings from the operating system's own events, by way of watchdog's threads.
+"""Sightings from the operating system's own events: inotify, by way of a thread of watchdog's.
 
-The only room that meets a foreign thread. watchdog calls `_Handler.dispatch` in its dispatcher thread, which
-fills one bounded set, wakes the event loop once until the set is taken, and does nothing else.
+The only room that meets a foreign thread: it fills one bounded set, and wakes the event loop once until the
+set is taken. What it does is in `damd.watch.inotify` and `damd.watch.arming`.
 
-Events are hints. What was written into a new folder before its watch was armed, what the kernel's queue
-could not hold, and what lies in folders beyond the limit of watches is found by reconciling: of each new
-folder, because it is marked here, and of everything, because every root is scanned again now and then.
+Events are hints, and watches fail. What was written into a new folder before it was watched, and whatever
+went away, is marked; folders for which no watches are left are named, so that they are polled; and after
+any doubt the whole watcher is given up for a new one, whose owner reconciles the root.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
-import threading
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 import anyio.lowlevel
 import structlog
 from anyio import to_thread
-from watchdog.events import (
-    DirCreatedEvent,
-    DirDeletedEvent,
-    DirMovedEvent,
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileDeletedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
 
-from damd.errors import WatchError
+from damd.errors import WatchError, WatchLostError
 from damd.watch.base import RootSettings, Sighting, require_folder
+from damd.watch.canary import Canary
+from damd.watch.folders import every_folder
+from damd.watch.sightings import SightingSet
+
+if TYPE_CHECKING:
+    from damd.watch.arming import WatchedFolders
+    from damd.watch.inotify import Inotify
 
 _log = structlog.get_logger(__name__)
 
 BOUND = 16_384
 """How many paths may wait; as many as the kernel's own queue usually holds."""
 
-# Without a filter watchdog also hears every opened folder, its own walks among them: above some 5,000
-# folders one walk overflows the queue, which starts the next walk, and no event arrives any more.
-_EVENTS: list[type[FileSystemEvent]] = [
-    *(DirCreatedEvent, DirMovedEvent, DirDeletedEvent),
-    *(FileCreatedEvent, FileMovedEvent, FileDeletedEvent, FileClosedEvent),
-]
-
-
-class SightingSet:
-    """The bounded set between watchdog's thread, which adds, and the event loop, which takes.
-
-    Args:
-        root: The folder that is marked when too many others would be.
-        bound: How many paths may wait.
-        wake: Called in the adding thread when something waits again; not under the lock.
-    """
-
-    def __init__(self, root: bytes, *, bound: int, wake: Callable[[], None]) -> None:
-        self._root = root
-        self._bound = bound
-        self._wake = wake
-        self._lock = threading.Lock()
-        self._files: dict[bytes, bool] = {}
-        self._marks: set[bytes] = set()
-        self._woken = False
-
-    def add(self, path: bytes, *, closed: bool) -> None:
-        """A file may have changed."""
-        with self._lock:
-            # The mark on the root covers everything.
-            if self._root not in self._marks:
-                self._files[path] = closed or self._files.get(path, False)
-                self._collapse()
-        self._wake_once()
-
-    def mark(self, folder: bytes) -> None:
-        """Everything below a folder may have changed."""
-        with self._lock:
-            if self._root not in self._marks:
-                self._marks.add(folder)
-                self._collapse()
-        self._wake_once()
-
-    def take(self) -> list[Sighting]:
-        """All that waits, marks last; empty if nothing does."""
-        with self._lock:
-            files, self._files = self._files, {}
-            marks, self._marks = self._marks, set()
-            self._woken = False
-        batch = [Sighting(path, closed=closed) for path, closed in files.items()]
-        return batch + [Sighting(folder, is_directory_mark=True) for folder in marks]
-
-    def _collapse(self) -> None:
-        if self._root in self._marks:
-            self._files, self._marks = {}, {self._root}
-        elif len(self._files) + len(self._marks) > self._bound:
-            self._marks.update(path.rpartition(b"/")[0] or b"/" for path in self._files)
-            self._files = {}
-            # Half the room is kept free, lest the next few paths collapse it all again.
-            if len(self._marks) > self._bound // 2:
-                self._marks = {self._root}
-
-    def _wake_once(self) -> None:
-        with self._lock:
-            if self._woken:
-                return
-            self._woken = True
-        self._wake()
-
-
-class _Handler(FileSystemEventHandler):
-    """watchdog's events to sightings; an exception here would end watchdog's thread, so none leaves it."""
-
-    def __init__(self, root: RootSettings, real_path: bytes, sightings: SightingSet) -> None:
-        self._root = os.fsencode(root.path)
-        self._recursive = root.recursive
-        self._real = real_path
-        self._sightings = sightings
-
-    def dispatch(self, event: FileSystemEvent) -> None:
-        try:
-            self.accept(event)
-        except Exception:  # noqa: BLE001 - whatever it was, the thread lives on and nothing is missed
-            self._sightings.mark(self._root)
-            # Standard error may be closed by now.
-            with suppress(Exception):
-                _log.warning("watch event lost, its root is scanned", root=os.fsdecode(self._root), exc_info=True)
-
-    def accept(self, event: FileSystemEvent) -> None:
-        """Sight what the event speaks of; of deletions, nothing.
-
-        Synthetic events list what came along with a folder: the folder's mark stands for them.
-        """
-        if event.is_synthetic or isinstance(event, (DirDeletedEvent, FileDeletedEvent)):
-            return
-        moved = isinstance(event, (DirMovedEvent, FileMovedEvent))
-        path = self._spelt(event.dest_path if moved else event.src_path)
-        if not event.is_directory:
-            self._sightings.add(path, closed=not isinstance(event, FileCreatedEvent))
-        elif self._recursive:
-            # What was in it before its watch was armed has no events.
-            self._sightings.mark(path)
-
-    def _spelt(self, reported: bytes | str) -> bytes:
-        """The reported path, below the root as its settings spell it."""
-        path = os.fsencode(reported)
-        prefix = self._real.rstrip(b"/")
-        below = path.removeprefix(prefix)
-        if not path.startswith(prefix) or not below.startswith(b"/"):
-            raise ValueError(f"{path!r} does not lie below {self._real!r}")
-        return self._root.rstrip(b"/") + below
+_STOP_S = 10.0
 
 
 class NativeWatcher:
-    """inotify, FSEvents or kqueue, whichever the system has; implements `Watcher`.
+    """inotify, on Linux; implements `Watcher`.
 
     Args:
         root: Which folder.
+        wants_folder: Whether a folder below it is watched, by its path as the root spells it; all below one that
+            is not is left alone too. May block; called in the watcher's thread.
+        canary: A file of damd's own, in no root, that is made and touched; None, or one that cannot be made:
+            nobody notices a watch that has fallen silent.
         bound: How many paths may wait before they collapse into marks.
+        canary_every_s: Seconds between two touches.
+        canary_deadline_s: Seconds in which a touch must be heard; the second silence in a row is the end.
     """
 
-    def __init__(self, root: RootSettings, *, bound: int = BOUND) -> None:
+    def __init__(
+        self,
+        root: RootSettings,
+        wants_folder: Callable[[bytes], bool] = every_folder,
+        canary: Path | None = None,
+        *,
+        bound: int = BOUND,
+        canary_every_s: float = 30.0,
+        canary_deadline_s: float = 30.0,
+    ) -> None:
         self._settings = root
+        self._wants_folder = wants_folder
         self._sightings = SightingSet(os.fsencode(root.path), bound=bound, wake=self._wake)
-        self._observer: BaseObserver | None = None
+        self._canary_path = canary
+        self._canary_every_s = canary_every_s
+        self._canary_deadline_s = canary_deadline_s
+        self._canary_told = False
+        self._inotify: Inotify | None = None
+        self._folders: WatchedFolders | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._something = anyio.Event()
         self._left = False
-        # Starting and stopping walk the tree and join threads; never both at once.
+        # Starting and stopping; never both at once.
         self._limiter = anyio.CapacityLimiter(1)
 
     async def __aenter__(self) -> Self:
         # anyio's from_thread waits for the loop, and waits for ever if the loop is gone; asyncio's call does not.
         self._loop = asyncio.get_running_loop()
         try:
-            await to_thread.run_sync(self._start, limiter=self._limiter)
+            try:
+                inotify = await to_thread.run_sync(self._start, limiter=self._limiter)
+                await self._until_armed(inotify)
+            except OSError as error:
+                raise WatchError(str(self._settings.path), error) from error
         except BaseException:
             await self._shut_down()
             raise
+        self._canary = Canary(
+            every_s=self._canary_every_s,
+            deadline_s=self._canary_deadline_s,
+            now=None if self._canary_path is None else anyio.current_time(),
+        )
         return self
 
     async def __aexit__(
@@ -192,16 +105,53 @@ class NativeWatcher:
     ) -> None:
         await self._shut_down()
 
+    @property
+    def unwatched(self) -> frozenset[bytes]:
+        """Folders for which no watches are left, or that may not be read; they are polled."""
+        return frozenset() if self._folders is None else self._folders.unwatched.paths
+
     async def next_batch(self) -> list[Sighting]:
-        """Wait until there is something, and take all of it."""
+        """Wait until there is something, and take all of it; after a loss what waits is not told any more."""
         await anyio.lowlevel.checkpoint()
-        while not self._left:
+        while not self._left and self._inotify is not None:
             # Made anew before looking: what arrives after the look sets the new one.
             self._something = anyio.Event()
+            if self._inotify.lost is not None:
+                raise WatchLostError(self._inotify.lost)
             if batch := self._sightings.take():
                 return batch
-            await self._something.wait()
+            with anyio.CancelScope(deadline=self._canary.due) as scope:
+                await self._something.wait()
+            if scope.cancelled_caught:
+                await self._tend_canary(self._inotify)
         raise anyio.ClosedResourceError
+
+    async def _until_armed(self, inotify: Inotify) -> None:
+        await anyio.lowlevel.checkpoint()
+        while True:
+            self._something = anyio.Event()
+            if inotify.failure is not None:
+                raise inotify.failure
+            if inotify.is_armed or inotify.lost is not None:
+                return
+            await self._something.wait()
+
+    async def _tend_canary(self, inotify: Inotify) -> None:
+        canary, path = self._canary, self._canary_path
+        if path is None or not canary.look(anyio.current_time(), heard=inotify.is_canary_heard):
+            if canary.is_lost:
+                inotify.lose("the kernel's events do not arrive any more")
+            return
+        try:
+            # The state folder's disk may hang; what is sighted must not wait for it, nor leaving.
+            with anyio.fail_after(self._canary_deadline_s):
+                await to_thread.run_sync(inotify.touch_canary, path, abandon_on_cancel=True)
+            canary.touched(anyio.current_time())
+        except OSError as error:
+            canary.untouchable(anyio.current_time())
+            if not self._canary_told:
+                _log.debug("no canary", path=str(path), error=str(error))
+            self._canary_told = True
 
     async def _shut_down(self) -> None:
         self._left = True
@@ -220,37 +170,30 @@ class NativeWatcher:
     def _wake_in_loop(self) -> None:
         self._something.set()
 
-    def _start(self) -> None:
+    def _start(self) -> Inotify:
         root = self._settings
         require_folder(root.path)
-        _quieten_watchdog()
-        # watchdog would watch a symbolic link itself, not the folder behind it.
-        real_path = os.path.realpath(root.path)
-        handler = _Handler(root, os.fsencode(real_path), self._sightings)
-        try:
-            self._observer = Observer()
-            self._observer.schedule(handler, real_path, recursive=root.recursive, event_filter=_EVENTS)
-            self._observer.start()
-        except OSError as error:
-            raise WatchError(str(root.path), error) from error
+        if sys.platform != "linux":
+            raise OSError(errno.ENOSYS, "inotify is Linux's own, use `backend: polling`")
+        from damd.watch.arming import WatchedFolders
+        from damd.watch.inotify import Inotify
+
+        inotify = Inotify(f"inotify {root.path}", wake=self._wake)
+        self._folders = WatchedFolders(
+            inotify,
+            os.fsencode(root.path),
+            recursive=root.recursive,
+            wants_folder=self._wants_folder,
+            sightings=self._sightings,
+        )
+        inotify.listen(self._folders)
+        self._inotify = inotify
+        return inotify
 
     def _stop(self) -> None:
-        observer, self._observer = self._observer, None
-        if observer is not None:
-            observer.stop()
-            if observer.is_alive():
-                observer.join()
-
-
-def _quieten_watchdog() -> None:
-    """Let races between nested folders pass without a dump of every watch.
-
-    Each is a RuntimeWarning whose text holds all watches, megabytes of it where there are many. They are
-    harmless: the watch that was there is replaced by its like.
-    """
-    warnings.filterwarnings("ignore", message=r"Callback with id '\d+' ", category=RuntimeWarning)
-    if sys.platform == "linux":
-        from watchdog.observers.inotify import InotifyWatchGroup
-
-        # The text is made even where the warning is ignored.
-        InotifyWatchGroup.__repr__ = object.__repr__  # type: ignore[method-assign]  # there is no other way in
+        inotify = self._inotify
+        if inotify is not None:
+            inotify.stop()
+            inotify.join(_STOP_S)
+            if inotify.is_alive():
+                _log.warning("inotify thread hangs, it is left behind", thread=inotify.name)

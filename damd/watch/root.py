@@ -1,47 +1,68 @@
 """One watched root: its watches armed first, then its tree reconciled, then both for as long as it lives.
 
-Events only ever say where to look. What they miss is found by reconciling: at the start, on the root's
-timer, and in every folder that a watcher marks.
+Events only ever say where to look. What they miss is found by reconciling: at the start, on the root's timer,
+in every folder that a watcher marks, and after every doubt. A doubt is whatever may have hidden a change: a
+watcher that says so, a folder that is not the one that was watched, a file system that was mounted or
+unmounted. Then the watches are armed anew, and the whole root is compared.
+
+A root that is not there is waited for.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
-from typing import Protocol
+from dataclasses import dataclass
 
 import anyio
-import anyio.lowlevel
+import anyio.to_thread
 import structlog
 from anyio.abc import TaskStatus
 
-from damd.catalogue.store import Catalogue
-from damd.errors import CatalogueUnavailableError
+from damd.errors import CatalogueUnavailableError, DamdError, WatchError, WatchLostError
 from damd.watch import open_watcher
-from damd.watch.base import RootSettings, Watcher
-from damd.watch.reconcile import Tree, differences
+from damd.watch.base import RootSettings, Sighting, Sink, Watcher
+from damd.watch.ignore_file import NAME
+from damd.watch.polling import LONGEST_INTERVAL_S
+from damd.watch.presence import Presence, look_for
+from damd.watch.scan import Scanner, Surroundings
+from damd.watch.tree import Tree
 
 _log = structlog.get_logger(__name__)
 
 _BREATH = 500
-"""Sightings that are judged, some 20 µs each, before the rest of damd has its turn."""
+"""Sightings that are judged before the rest of damd has its turn."""
 
 _MOST_MARKS = 1000
 """How many folders may wait to be reconciled before the whole root is, which is cheaper."""
+_GATHER_S = 0.1
+"""Marks come in swarms: a tree that is unpacked, or deleted, marks each of its folders."""
 _PAUSE_S = 5.0
 """Between two attempts to reconcile while the catalogue cannot be read."""
+_ABSENT_S = 2.0
+"""Between two looks for a root that is not there, or may have been replaced."""
+_ANSWER_S = 30.0
+"""For one look at a root: a network mount whose server is gone does not answer."""
+_CALM_S = 60.0
+_LONGEST_RENEWAL_PAUSE_S = 30.0
 
 
-class Sink(Protocol):
-    """Where sightings go."""
+@dataclass
+class RootState:
+    """What there is to say of a root at work.
 
-    def sight(self, path: bytes, *, settle_s: float, closed: bool) -> bool:
-        """A path may have changed; False when there is no room for it."""
-        ...
+    Attributes:
+        backend: How it is watched; None while it is not.
+        scanning: Whether the whole of it is being compared.
+        renewals: How often its watches were armed anew, since something may have been missed.
+        unwatched: How many folders are polled, since they cannot be watched.
+    """
 
-    async def offer(self, path: bytes, *, settle_s: float) -> None:
-        """The same, awaiting room."""
-        ...
+    backend: str | None = None
+    scanning: bool = True
+    renewals: int = 0
+    unwatched: int = 0
 
 
 class WatchedRoot:
@@ -50,85 +71,218 @@ class WatchedRoot:
     Args:
         settings: The root's; its path has no links in it.
         tree: Its files.
-        catalogue: What they are compared with.
+        around: What it works with.
     """
 
-    def __init__(self, settings: RootSettings, tree: Tree, catalogue: Catalogue) -> None:
+    def __init__(self, settings: RootSettings, tree: Tree, around: Surroundings) -> None:
         self.settings = settings
         self.tree = tree
-        self._catalogue = catalogue
+        self.state = RootState()
+        self._around = around
         self._settle_s = settings.settle.total_seconds()
         self._marks: set[bytes] = set()
         self._marked = anyio.Event()
+        # Its own, so that a file system that does not answer holds up nobody else's root.
+        self._threads = anyio.CapacityLimiter(4)
+        self._scanner = Scanner(settings, tree, around, self._threads)
 
     async def run(
         self, sink: Sink, on_reconciled: Callable[[], Awaitable[None]], *, task_status: TaskStatus[None]
     ) -> None:
-        """Watch until cancelled; started once the watches are armed.
+        """Watch until cancelled; started once the watches are armed, or the root turns out not to be there.
 
         Args:
             sink: Takes what may have changed.
-            on_reconciled: Awaited after the first comparison of the whole tree.
+            on_reconciled: Awaited after each comparison of the whole tree, and where there is none.
             task_status: Of ``TaskGroup.start``.
-
-        Raises:
-            WatchError: The root cannot be watched.
         """
-        async with open_watcher(self.settings) as watcher, anyio.create_task_group() as tasks:
-            tasks.start_soon(self._listen, watcher, sink)
-            task_status.started()
-            await self._reconcile(self.tree.folder, sink)
-            await on_reconciled()
-            rescan_s = self.settings.rescan.total_seconds()
-            deadline = anyio.current_time() + rescan_s
-            while True:
-                for folder in _outermost(await self._next_folders(deadline)):
-                    await self._reconcile(folder, sink)
-                    if folder == self.tree.folder:
-                        deadline = anyio.current_time() + rescan_s
+        start: Callable[[], None] = _once(task_status.started)
+        pause_s, lost_at = 0.0, -_CALM_S
+        while True:
+            try:
+                presence = await self._look()
+                self.state.scanning = True  # all of it will be, once it is watched
+                async with open_watcher(self.settings, self._wants, self._around.canary) as watcher:
+                    self.state.backend = type(watcher).__name__.removesuffix("Watcher").lower()
+                    start()
+                    await self._watch(watcher, presence, sink, on_reconciled)
+            except WatchLostError as error:
+                self.state.renewals += 1
+                self.state.scanning = True
+                _log.warning("watches renewed", root=self.tree.root, reason=error.reason)
+                calm = anyio.current_time() - lost_at > _CALM_S
+                pause_s = 0.0 if calm else min(max(1.0, 2 * pause_s), _LONGEST_RENEWAL_PAUSE_S)
+                lost_at = anyio.current_time()
+                await anyio.sleep(pause_s)
+            except WatchError as error:
+                self.state.backend, self.state.scanning = None, False
+                await self._scanner.hold(str(error), is_absent=True)
+                start()
+                await on_reconciled()
+                await anyio.sleep(_ABSENT_S)
 
-    def mark(self, folder: bytes) -> None:
-        """Have this folder reconciled soon."""
+    @property
+    def held(self) -> str | None:
+        """Why nothing in it is taken for deleted, or not all; None if it is not held."""
+        return self._scanner.held
+
+    def mark(self, path: bytes) -> None:
+        """Have this absolute path of the root, and what lies below it, reconciled soon."""
         if len(self._marks) >= _MOST_MARKS:
             self._marks = {self.tree.folder}
-        self._marks.add(folder)
+        self._marks.add(path)
         self._marked.set()
+
+    async def _look(self) -> Presence:
+        """The root as it is there now.
+
+        Raises:
+            WatchError: It is not, or does not answer.
+        """
+        look = functools.partial(look_for, self.tree.folder, self._around.mounts)
+        try:
+            with anyio.fail_after(_ANSWER_S):
+                return await anyio.to_thread.run_sync(look, limiter=self._threads, abandon_on_cancel=True)
+        except TimeoutError:
+            silence = OSError(errno.ETIMEDOUT, "it does not answer")
+            raise WatchError(str(self.settings.path), silence) from None
+
+    def _wants(self, folder: bytes) -> bool:
+        return self.tree.concerns(folder, is_directory=True)
+
+    async def _watch(
+        self, watcher: Watcher, presence: Presence, sink: Sink, on_reconciled: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Listen, and reconcile what is marked, until there is a doubt.
+
+        Raises:
+            WatchLostError: There is one.
+            WatchError: The root went away.
+        """
+        doubts: list[DamdError] = []
+
+        async def until_in_doubt(work: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await work()
+            except (WatchLostError, WatchError) as doubt:
+                doubts.append(doubt)
+                tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(until_in_doubt, functools.partial(self._listen, watcher, sink))
+            tasks.start_soon(until_in_doubt, functools.partial(self._mind_presence, presence))
+            tasks.start_soon(until_in_doubt, functools.partial(self._reconcile, watcher, presence, sink, on_reconciled))
+        raise doubts[0]
+
+    async def _mind_presence(self, presence: Presence) -> None:
+        while True:
+            await anyio.sleep(_ABSENT_S)
+            await self._demand(presence)
+
+    async def _demand(self, presence: Presence) -> None:
+        now = await self._look()
+        if now.identity != presence.identity:
+            raise WatchLostError("another folder lies where the root was")
+        if now != presence:
+            raise WatchLostError("what is mounted in the root is not what it was")
 
     async def _listen(self, watcher: Watcher, sink: Sink) -> None:
         while True:
-            for number, sighting in enumerate(await watcher.next_batch()):
-                if number % _BREATH == 0:
-                    await anyio.lowlevel.checkpoint()
-                if not self.tree.concerns(sighting.path, is_directory=sighting.is_directory_mark):
-                    continue
-                if sighting.is_directory_mark:
-                    self.mark(sighting.path)
-                elif not sink.sight(sighting.path, settle_s=self._settle_s, closed=sighting.closed):
-                    self.mark(sighting.path.rpartition(b"/")[0])
+            batch = await watcher.next_batch()
+            for start in range(0, len(batch), _BREATH):
+                judge = functools.partial(self._judge, batch[start : start + _BREATH])
+                for sighting in await anyio.to_thread.run_sync(judge, limiter=self._threads, abandon_on_cancel=True):
+                    if sighting.is_mark or not self._sight(sink, sighting):
+                        self.mark(sighting.path)
 
-    async def _next_folders(self, deadline: float) -> set[bytes]:
-        """The folders that are marked, or the whole root once its time has come."""
+    def _sight(self, sink: Sink, sighting: Sighting) -> bool:
+        return sink.sight(
+            sighting.path,
+            root=self.tree.root,
+            settle_s=self._settle_s,
+            closed=sighting.closed,
+            moved_from=sighting.moved_from,
+        )
+
+    def _judge(self, batch: list[Sighting]) -> Iterator[Sighting]:
+        """Those that concern the tree; of what went away nobody knows whether it was a folder."""
+        judged = []
+        for sighting in batch:
+            folder, _, name = sighting.path.rpartition(b"/")
+            if name == NAME:
+                self.tree.rules.forget(self.tree.relative(folder))
+                judged.append(Sighting(folder or b"/", is_mark=True))
+            elif self.tree.concerns(sighting.path, is_directory=False) or (
+                sighting.is_mark and self.tree.concerns(sighting.path, is_directory=True)
+            ):
+                judged.append(sighting)
+        return iter(judged)
+
+    async def _reconcile(
+        self, watcher: Watcher, presence: Presence, sink: Sink, on_reconciled: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Compare the whole root, then what is marked, what is polled, and again the whole whenever it is time."""
+        whole = {self.tree.folder}
+        rescan_s = self.settings.rescan.total_seconds()
+        marks, rescan_at, poll_at = whole, 0.0, 0.0
+        while True:
+            await self._scan(marks, presence, sink)
+            polled = watcher.unwatched | self._scanner.polled
+            if self.tree.folder in marks:
+                rescan_at = anyio.current_time() + rescan_s
+                await on_reconciled()
+            if self.tree.folder in marks or polled <= marks:
+                poll_at = anyio.current_time() + LONGEST_INTERVAL_S
+            self.state.unwatched = len(polled)
+            marks = await self._next_marks(min(rescan_at, poll_at) if polled else rescan_at)
+            if anyio.current_time() >= rescan_at:
+                marks = whole
+            elif polled and anyio.current_time() >= poll_at:
+                marks |= polled
+
+    async def _next_marks(self, deadline: float) -> set[bytes]:
         with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
             await self._marked.wait()
-        folders, self._marks = self._marks, set()
+            await anyio.sleep(_GATHER_S)
+        marks, self._marks = self._marks, set()
         self._marked = anyio.Event()
-        return {self.tree.folder} if anyio.current_time() >= deadline else folders
+        return marks
 
-    async def _compare(self, folder: bytes, sink: Sink) -> None:
-        async with aclosing(differences(self._catalogue, self.tree, folder)) as pieces:
-            async for paths in pieces:
-                for path in paths:
-                    await sink.offer(path, settle_s=self._settle_s)
-
-    async def _reconcile(self, folder: bytes, sink: Sink) -> None:
+    async def _scan(self, marks: set[bytes], presence: Presence, sink: Sink) -> None:
+        whole = self.tree.folder in marks
+        self.state.scanning = whole
+        demand = functools.partial(self._demand, presence)
+        below = [self.tree.relative(path) for path in _outermost(marks)]
         while True:
             try:
-                await self._compare(folder, sink)
+                again = await self._scanner.scan(
+                    below,
+                    whole=whole,
+                    presence=presence,
+                    demand=demand,
+                    sink=sink,
+                    is_disturbed=self._marked.is_set,
+                )
                 break
             except CatalogueUnavailableError as error:
                 _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
             await anyio.sleep(_PAUSE_S)
-        _log.debug("reconciled", root=self.tree.root, whole=folder == self.tree.folder)
+        self.state.scanning = b"" in again
+        for path in again:
+            self.mark(self.tree.absolute(path))
+
+
+def _once(call: Callable[[], None]) -> Callable[[], None]:
+    """It is called the first time, and never again."""
+    called = False
+
+    def once() -> None:
+        nonlocal called
+        if not called:
+            called = True
+            call()
+
+    return once
 
 
 def _outermost(folders: set[bytes]) -> Iterator[bytes]:

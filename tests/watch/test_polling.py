@@ -15,7 +15,7 @@ async def test_the_root_is_marked_again_and_again(tmp_path: Path) -> None:
         async with PollingWatcher(RootSettings(path=tmp_path), interval_s=0.001) as watcher:
             for _ in range(3):
                 [sighting] = await watcher.next_batch()
-                assert (sighting.path, sighting.is_directory_mark) == (bytes(tmp_path), True)
+                assert (sighting.path, sighting.is_mark) == (bytes(tmp_path), True)
 
 
 async def test_nothing_is_marked_before_the_interval_is_over(tmp_path: Path) -> None:

@@ -1,194 +1,54 @@
-"""The order of the walk, what it leaves out, and which of its files the catalogue does not know."""
+"""Reconciling finds what the catalogue does not know, and what is not there, and nothing else."""
 
 import os
-import random
 import shutil
-import socket
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import anyio
 import pytest
-from hypothesis import given, settings
+import sqlalchemy
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlmodel import Session, col, update
+from sqlmodel import Session, col, delete, insert, select
 
 import damd.media  # noqa: F401 - its tables belong to the schema
+from damd.catalogue import absence
+from damd.catalogue.absence import note_volumes
 from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.record import Finding, NewAsset, record_asset, record_failure
-from damd.catalogue.roots import Place
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import FileProperties, Location, Table
-from damd.errors import BrokenFileError, FileError, TransientFileError
+from damd.catalogue.tables import ContentHash, Entity, Failure, Location, Table, Volume, now
+from damd.catalogue.volumes import VolumeKey, present_volumes, volume_id
 from damd.fingerprint import Signature
 from damd.watch import reconcile
 from damd.watch.ignore import IgnoreRules
-from damd.watch.reconcile import Tree, differences
+from damd.watch.presence import Volumes
+from damd.watch.reconcile import differences, those_gone
+from damd.watch.tree import Numbers, Tree, Walk
 
-NAMES = st.lists(st.sampled_from([bytes([each]) for each in b"\x01\n !-.0aA\xc3\xa9\xff"]), min_size=1, max_size=3)
-TREES = st.recursive(
-    st.none(), lambda below: st.dictionaries(NAMES.map(b"".join), below, max_size=4), max_leaves=25
-).filter(lambda tree: tree is not None)
+OWN = VolumeKey(b"", 1)
+ABSENT = VolumeKey(b"", 2)
 
 
-def tree_of(folder: Path | bytes, *patterns: str, recursive: bool = True, excluded: bytes = b"/nowhere") -> Tree:
+def tree_of(folder: Path | bytes, *patterns: str, follow_symlinks: bool = False) -> Tree:
     rules = IgnoreRules(patterns)
-    return Tree(root="inbox", folder=os.fsencode(folder), recursive=recursive, rules=rules, excluded=excluded)
-
-
-def names(tree: Tree, below: bytes = b"") -> list[bytes]:
-    return [path for path, _ in tree.walk(below)]
+    path = os.fsencode(folder)
+    return Tree(
+        root="inbox", folder=path, recursive=True, rules=rules, excluded=b"/nowhere", follow_symlinks=follow_symlinks
+    )
 
 
 def write(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"x")
-
-
-def _make(folder: bytes, tree: Mapping[bytes, Any], below: bytes = b"") -> Iterator[bytes]:
-    for name, content in tree.items():
-        if name in {b".", b".."}:
-            continue
-        path = below + name
-        absolute = folder + b"/" + path
-        if content is None:
-            os.close(os.open(absolute, os.O_CREAT))
-            yield path
-        else:
-            os.mkdir(absolute)  # noqa: PTH102 - pathlib has no paths of bytes
-            yield from _make(folder, content, path + b"/")
-
-
-@settings(max_examples=150, deadline=None)
-@given(TREES)
-def test_the_walk_yields_every_path_in_the_order_of_all_paths_bytes(tree: dict[bytes, Any]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        made = list(_make(os.fsencode(folder), tree))
-        assert names(tree_of(os.fsencode(folder))) == sorted(made)
-
-
-def test_a_folder_sorts_by_the_slash_behind_its_name(tmp_path: Path) -> None:
-    write(tmp_path, "a/b", "a.jpg", "a!", "a0", "a-b/c", "a/b.d/e")
-    assert names(tree_of(tmp_path)) == [b"a!", b"a-b/c", b"a.jpg", b"a/b", b"a/b.d/e", b"a0"]
-
-
-def test_the_walk_tells_each_file_s_signature(tmp_path: Path) -> None:
-    write(tmp_path, "a/b")
-    assert list(tree_of(tmp_path).walk()) == [(b"a/b", Signature.of((tmp_path / "a/b").stat()))]
-
-
-@pytest.fixture
-def deep_folder() -> Iterator[Path]:
-    """3,000 folders within one another, a file in each: far beyond the longest path and Python's stack."""
-    folder = Path(tempfile.mkdtemp())
-    at = os.open(folder, os.O_RDONLY)
-    for _ in range(3000):
-        os.close(os.open("f", os.O_CREAT, dir_fd=at))
-        os.mkdir("d", dir_fd=at)
-        below = os.open("d", os.O_RDONLY, dir_fd=at)
-        os.close(at)
-        at = below
-    os.close(at)
-    yield folder
-    subprocess.run(["rm", "-rf", "--", folder], check=True)  # shutil's own way down is recursive
-
-
-def test_a_tree_may_be_as_deep_as_paths_can_be_long(deep_folder: Path) -> None:
-    longest = os.pathconf("/", "PC_PATH_MAX") - 1 if hasattr(os, "pathconf") else 4095
-    room = longest - len(os.fsencode(deep_folder)) - 1
-    write(deep_folder, "e")
-    found = names(tree_of(deep_folder))
-    assert max(map(len, found)) in {room - 1, room}
-    assert found == sorted(found)
-    # What is too deep hides only itself.
-    assert found[-2:] == [b"e", b"f"]
-    assert len(found) > 1500
-
-
-def test_ignored_and_excluded_folders_are_not_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write(tmp_path, "a/state/x", "a/b", "drafts/c", ".git/config", "@eaDir/d", "e/drafts/f", "g/state/h")
-    opened: list[bytes] = []
-    scandir = os.scandir
-
-    def scan(path: bytes) -> Any:
-        opened.append(path)
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", scan)
-    tree = tree_of(tmp_path, "drafts/", excluded=os.fsencode(tmp_path / "a/state"))
-    assert names(tree) == [b"a/b", b"g/state/h"]
-    assert [os.path.relpath(path, os.fsencode(tmp_path)) for path in opened] == [b".", b"a", b"e", b"g", b"g/state"]
-
-
-def test_ignored_files_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path, "a.jpg", "b.raw", "c.part")
-    assert names(tree_of(tmp_path, "*.raw")) == [b"a.jpg"]
-
-
-def test_a_tree_that_is_not_recursive_has_no_folders(tmp_path: Path) -> None:
-    write(tmp_path, "a.jpg", "b/c.jpg")
-    tree = tree_of(tmp_path, recursive=False)
-    assert names(tree) == [b"a.jpg"]
-    assert not tree.concerns(os.fsencode(tmp_path / "b/c.jpg"), is_directory=False)
-    assert not tree.concerns(os.fsencode(tmp_path / "b"), is_directory=True)
-    assert tree.concerns(os.fsencode(tmp_path), is_directory=True)
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may read every folder")
-def test_a_folder_that_cannot_be_read_hides_only_itself(tmp_path: Path) -> None:
-    write(tmp_path, "a/b", "closed/c", "d/e")
-    (tmp_path / "closed").chmod(0)
-    try:
-        assert names(tree_of(tmp_path)) == [b"a/b", b"d/e"]
-    finally:
-        (tmp_path / "closed").chmod(0o700)
-
-
-def test_a_folder_that_vanishes_under_the_walk_hides_only_itself(tmp_path: Path) -> None:
-    write(tmp_path, "a", "b/c", "b/d", "e/f", "g")
-    walk = tree_of(tmp_path).walk()
-    assert next(walk)[0] == b"a"
-    shutil.rmtree(tmp_path / "b")
-    assert [path for path, _ in walk] == [b"e/f", b"g"]
-
-
-def test_special_files_and_links_that_lead_nowhere_are_yielded_other_links_are_left_out(tmp_path: Path) -> None:
-    write(tmp_path, "folder/a")
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "link").symlink_to("folder")
-    (tmp_path / "loop").symlink_to("loop")
-    (tmp_path / "round").symlink_to(".")
-    with socket.socket(socket.AF_UNIX) as listener:
-        at = os.open(tmp_path, os.O_RDONLY)
-        listener.bind(f"/proc/self/fd/{at}/socket" if Path("/proc/self/fd").exists() else str(tmp_path / "socket"))
-        os.close(at)
-    assert names(tree_of(tmp_path)) == [b"fifo", b"folder/a", b"loop", b"socket"]
-
-
-def test_a_part_of_the_tree_is_told_by_its_path_from_the_root(tmp_path: Path) -> None:
-    write(tmp_path, "a/b/c", "a/d", "e")
-    assert names(tree_of(tmp_path), b"a") == [b"a/b/c", b"a/d"]
-    assert names(tree_of(tmp_path), b"gone") == []
-
-
-def test_the_root_of_the_file_system_can_be_a_root() -> None:
-    tree = tree_of(b"/")
-    assert tree.relative(b"/a/b") == b"a/b"
-    assert tree.relative(b"/") == b""
-    assert tree.concerns(b"/a", is_directory=False)
-
-
-def test_what_lies_in_the_excluded_folder_does_not_concern_the_tree(tmp_path: Path) -> None:
-    state = os.fsencode(tmp_path / "state")
-    tree = tree_of(tmp_path, excluded=state)
-    assert not tree.concerns(state, is_directory=True)
-    assert not tree.concerns(state + b"/previews/a.webp", is_directory=False)
-    assert tree.concerns(state + b".jpg", is_directory=False)
 
 
 @pytest.fixture(scope="module")
@@ -209,108 +69,323 @@ def catalogue(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     engine.dispose()
 
 
-def _know(session: Session, path: bytes, signature: Signature, *, root: str = "inbox") -> None:
-    properties = FileProperties(size_bytes=1, first_name="a")
-    sha256 = f"{abs(hash((root, path))):064x}"
-    record_asset(session, NewAsset(sha256, Finding(Place(root, path), signature, 0), properties, []), None)
+class Row(NamedTuple):
+    """What the catalogue knows of a path: a location, or a failure, with its signature."""
+
+    table: type[Location | Failure]
+    path: bytes
+    signature: Signature
+    volume: int | None = None
+    missing: bool = False
+    permanent: bool = False
+    root: str = "inbox"
+
+    def insert(self, session: Session, entity: int) -> None:
+        values = {"root": self.root, "path": self.path, **self.signature._asdict()}
+        if self.table is Location:
+            missing_since = now() if self.missing else None
+            values |= {"entity_id": entity, "volume_id": self.volume, "missing_since": missing_since}
+            values |= {"first_seen_at": now()}
+        else:
+            moment = datetime.now(UTC)
+            values |= {"reason": "broken", "permanent": self.permanent, "attempts": 1}
+            values |= {"first_failed_at": moment, "last_failed_at": moment}
+        session.execute(insert(self.table).values(values))
 
 
-async def know(
-    catalogue: Catalogue, tree: Tree, *paths: bytes, root: str = "inbox", changed: Mapping[str, int] | None = None
-) -> None:
-    """Record these files as locations, with the signatures that they have, but for what is `changed`."""
-    signatures = dict(tree.walk())
+async def know(catalogue: Catalogue, rows: Sequence[Row]) -> None:
+    """Have the catalogue know these rows, and nothing else of any file."""
 
     def change(session: Session) -> None:
-        for path in paths:
-            _know(session, path, signatures[path]._replace(**(changed or {})), root=root)
+        for table in (Location, Failure, ContentHash, Entity):
+            session.execute(delete(table))
+        entity = session.execute(insert(Entity).values(created_at=now()).returning(col(Entity.id))).scalar_one()
+        for row in rows:
+            row.insert(session, entity)
 
     await catalogue.write(change)
 
 
-async def sighted(catalogue: Catalogue, tree: Tree, folder: bytes | None = None) -> list[bytes]:
-    pieces = [each async for each in differences(catalogue, tree, tree.folder if folder is None else folder)]
-    assert all(pieces)
-    return [tree.relative(path) for piece in pieces for path in piece]
+@dataclass
+class Told:
+    """What all comparisons of one walk say together."""
+
+    unknown: list[bytes] = field(default_factory=list)
+    unseen: list[bytes] = field(default_factory=list)
+    unseen_failures: list[bytes] = field(default_factory=list)
+    out_of_reach: int = 0
+    known: int = 0
+
+    def __add__(self, other: "Told") -> "Told":
+        return Told(
+            self.unknown + other.unknown,
+            self.unseen + other.unseen,
+            self.unseen_failures + other.unseen_failures,
+            self.out_of_reach + other.out_of_reach,
+            self.known + other.known,
+        )
+
+    def in_order(self) -> "Told":
+        return Told(
+            sorted(self.unknown), sorted(self.unseen), sorted(self.unseen_failures), self.out_of_reach, self.known
+        )
+
+
+async def told(catalogue: Catalogue, walk: Walk, volumes: Volumes) -> Told:
+    everything = Told()
+    async with aclosing(differences(catalogue, walk, volumes)) as comparisons:
+        async for each in comparisons:
+            await catalogue.write(partial(note_volumes, elsewhere=each.elsewhere))
+            everything += Told(each.unknown, each.unseen, each.unseen_failures, each.out_of_reach, each.known)
+    return everything
+
+
+async def volumes_of(catalogue: Catalogue, *keys: VolumeKey) -> Volumes:
+    return Volumes(await catalogue.write(partial(present_volumes, root="inbox", keys=keys or (OWN,))))
+
+
+def found_in(tree: Tree) -> dict[bytes, Numbers]:
+    return {path: numbers for files in tree.walk() for path, numbers in files}
+
+
+NAMES = st.sampled_from([b"a", b"a-", b"a.", b"a0", b"b", b"\xff", b"\xc3\xa9", b"\n"])
+TREES = st.recursive(st.none(), lambda below: st.dictionaries(NAMES, below, max_size=4), max_leaves=20).filter(
+    lambda tree: tree is not None
+)
+SUFFIXES = st.sampled_from([b"", b"", b"", b"", b"/x", b"-", b"-b/c", b".jpg", b"0", b"\0"[:0], b"\x01"])
+
+
+class Known(NamedTuple):
+    """What is drawn: which path, and what is known of it."""
+
+    at: int
+    suffix: bytes
+    what: str
+    volume: str
+
+
+KNOWN = st.builds(
+    Known,
+    at=st.integers(0, 100),
+    suffix=SUFFIXES,
+    what=st.sampled_from(["same", "same", "changed", "missing", "permanent", "transient", "other", "both"]),
+    volume=st.sampled_from(["none", "own", "nested", "absent"]),
+)
+
+
+def _make(folder: bytes, tree: Mapping[bytes, Any], below: bytes = b"") -> Iterator[bytes]:
+    """Make a tree; each of its paths, folders too."""
+    for name, content in tree.items():
+        path = below + name
+        yield path
+        if content is None:
+            os.close(os.open(folder + b"/" + path, os.O_CREAT))
+        else:
+            os.mkdir(folder + b"/" + path)  # noqa: PTH102 - pathlib has no paths of bytes
+            yield from _make(folder, content, path + b"/")
+
+
+def _rows(drawn: Sequence[Known], paths: Sequence[bytes], found: Mapping[bytes, Numbers], at: dict[str, int]) -> Any:
+    """The rows that were drawn, each path once in each table."""
+    rows: dict[tuple[object, str, bytes], Row] = {}
+    for known in drawn:
+        path = paths[known.at % len(paths)] + known.suffix
+        same = Signature(*found.get(path, (1, 2, 3, 4)))
+        other = same._replace(ctime_ns=same.ctime_ns + 1)
+        volume = at.get(known.volume)
+        made = {
+            "same": [Row(Location, path, same, volume)],
+            "changed": [Row(Location, path, other, volume)],
+            "missing": [Row(Location, path, same, volume, missing=True)],
+            "permanent": [Row(Failure, path, same, permanent=True)],
+            "transient": [Row(Failure, path, same)],
+            "other": [Row(Location, path, same, root="another"), Row(Failure, path, other, permanent=True)],
+            "both": [Row(Location, path, other, volume), Row(Failure, path, same, permanent=True)],
+        }[known.what]
+        rows.update({(row.table, row.root, row.path): row for row in made})
+    return list(rows.values())
+
+
+def _expected(rows: Sequence[Row], found: Mapping[bytes, Numbers], folder: bytes, volumes: Volumes) -> Told:
+    ours = [row for row in rows if row.root == "inbox"]
+    locations = [row for row in ours if row.table is Location and not row.missing]
+    failures = [row for row in ours if row.table is Failure]
+    dealt_with = {(row.path, row.signature) for row in locations}
+    dealt_with |= {(row.path, row.signature) for row in failures if row.permanent}
+    lost = [row for row in locations if row.path not in found]
+    in_reach = [row.path for row in lost if row.volume in {None, volumes.at(row.path)}]
+    return Told(
+        [path for path in found if (path, Signature(*found[path])) not in dealt_with],
+        [path for path in in_reach if not os.path.lexists(folder + b"/" + path)],
+        [row.path for row in failures if not os.path.lexists(folder + b"/" + row.path)],
+        len(lost) - len(in_reach),
+        len(locations),
+    )
+
+
+async def _check_against_the_model(catalogue: Catalogue, content: dict[bytes, Any], drawn: Sequence[Known]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = os.fsencode(name)
+        tree = tree_of(folder)
+        paths = [*_make(folder, content), b"z"]
+        found = found_in(tree)
+        nested = VolumeKey(next((path for path in paths if path not in found), b"z"), 3)
+        volumes = await volumes_of(catalogue, OWN, nested)
+        absent = await catalogue.write(partial(volume_id, root="inbox", key=ABSENT))
+        # Those of no folder are names of the pool.
+        numbers = {"own": volumes.at(b"y"), "nested": volumes.at(nested.path + b"/x"), "absent": absent}
+        rows = _rows(drawn, paths, found, {key: number for key, number in numbers.items() if number is not None})
+        expected = _expected(rows, found, folder, volumes)
+        everything = found.keys() | {row.path for row in rows}
+
+        await know(catalogue, rows)
+        parts = Told()
+        for part in {path.split(b"/")[0] for path in everything}:
+            parts += await told(catalogue, tree.walk(part), volumes)
+        assert parts.in_order() == expected.in_order()
+
+        await know(catalogue, rows)
+        assert await told(catalogue, tree.walk(), volumes) == expected.in_order()
+        same = {row.path for row in rows if row.root == "inbox" and not row.missing and found.get(row.path)}
+        statement = select(Location.path, Location.size_bytes, Location.volume_id, Location.ctime_ns)
+        statement = statement.where(col(Location.root) == "inbox", col(Location.missing_since).is_(None))
+        for path, _, volume, ctime_ns in await catalogue.read(lambda session: session.exec(statement).all()):
+            if path in same and found[path][2] == ctime_ns:
+                assert volume == volumes.at(path)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(TREES, st.lists(KNOWN, max_size=25), st.integers(1, 10), st.integers(1, 10))
+def test_differences_are_what_a_model_says_in_whole_and_in_parts(
+    catalogue: Catalogue, content: dict[bytes, Any], drawn: list[Known], piece: int, most_rows: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reconcile, "_PIECE", piece)
+        patch.setattr(absence, "_MOST_ROWS", most_rows)
+        anyio.run(_check_against_the_model, catalogue, content, drawn)
 
 
 @pytest.mark.anyio
-async def test_what_is_known_and_unchanged_is_not_sighted(catalogue: Catalogue, tmp_path: Path) -> None:
+async def test_what_is_known_and_unchanged_is_told_by_nothing_but_a_number(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
     write(tmp_path, "known", "new", "sub/known", "sub/new")
     tree = tree_of(tmp_path)
-    await know(catalogue, tree, b"known", b"sub/known")
-    assert await sighted(catalogue, tree) == [b"new", b"sub/new"]
+    found = found_in(tree)
+    await know(catalogue, [Row(Location, path, Signature(*found[path])) for path in (b"known", b"sub/known")])
+    assert await told(catalogue, tree.walk(), await volumes_of(catalogue)) == Told([b"new", b"sub/new"], known=2)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("field", Signature._fields)
-async def test_any_difference_of_the_signature_is_sighted(catalogue: Catalogue, tmp_path: Path, field: str) -> None:
+@pytest.mark.parametrize("number", Signature._fields)
+async def test_any_difference_of_the_signature_is_told(catalogue: Catalogue, tmp_path: Path, number: str) -> None:
     write(tmp_path, "a", "b")
     tree = tree_of(tmp_path)
-    await know(catalogue, tree, b"a")
-    await know(catalogue, tree, b"b", changed={field: 12345})
-    assert await sighted(catalogue, tree) == [b"b"]
+    found = found_in(tree)
+    changed = Signature(*found[b"b"])._replace(**{number: 12345})
+    await know(catalogue, [Row(Location, b"a", Signature(*found[b"a"])), Row(Location, b"b", changed)])
+    assert (await told(catalogue, tree.walk(), await volumes_of(catalogue))).unknown == [b"b"]
 
 
 @pytest.mark.anyio
-async def test_a_path_of_another_root_is_another_file(catalogue: Catalogue, tmp_path: Path) -> None:
-    write(tmp_path, "a")
-    tree = tree_of(tmp_path)
-    await know(catalogue, tree, b"a", root="other")
-    assert await sighted(catalogue, tree) == [b"a"]
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("piece", [1, 2, 7, 1000])
-async def test_pieces_find_the_same_as_one_look(
-    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+@pytest.mark.parametrize("table", [Location, Failure])
+async def test_numbers_beyond_63_bits_are_known_again(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: type[Location | Failure]
 ) -> None:
-    monkeypatch.setattr(reconcile, "_PIECE", piece)
-    chance = random.Random(piece)  # noqa: S311 - no secret
-    paths = [f"{chance.choice('ab-')}/{chance.choice(['', 'c/', 'c.d/'])}{number}" for number in range(60)]
-    write(tmp_path, *paths)
+    write(tmp_path, "a", "b")
     tree = tree_of(tmp_path)
-    everything = names(tree)
-    known = chance.sample(everything, 40)
-    await know(catalogue, tree, *known)
-    # Files that the catalogue knows and that are gone lie between the others, and change nothing.
-    for path in chance.sample(known, 15):
-        (tmp_path / os.fsdecode(path)).unlink()
-    assert await sighted(catalogue, tree) == [path for path in everything if path not in known]
+    huge = {path: (*numbers[:3], 2**64 - 1 - numbers[3]) for path, numbers in found_in(tree).items()}
+    monkeypatch.setattr(Walk, "__iter__", lambda walk: iter([list(huge.items())]))
+    wrapped = Signature(*huge[b"a"])._replace(inode=huge[b"a"][3] - 2**64)
+    await know(catalogue, [Row(table, b"a", wrapped, permanent=True)])
+    assert (await told(catalogue, tree.walk(), await volumes_of(catalogue))).unknown == [b"b"]
+
+
+SIBLINGS = (b"a!", b"a-b", b"a-b/c", b"a.jpg", b"a/b", b"a/c/d", b"a0", b"aa/b", b"b")
 
 
 @pytest.mark.anyio
-async def test_a_location_that_was_missing_is_sighted_when_it_is_back(catalogue: Catalogue, tmp_path: Path) -> None:
-    write(tmp_path, "back", "there")
+async def test_a_part_ends_where_its_siblings_begin(catalogue: Catalogue, tmp_path: Path) -> None:
     tree = tree_of(tmp_path)
-    await know(catalogue, tree, b"back", b"there")
-    missing = update(Location).where(col(Location.path) == b"back").values(missing_since=datetime.now(UTC))
-    await catalogue.write(lambda session: session.execute(missing).close())
-    assert await sighted(catalogue, tree) == [b"back"]
+    volumes = await volumes_of(catalogue)
+    await know(catalogue, [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"a", *SIBLINGS)])
+    assert await told(catalogue, tree.walk(b"a"), volumes) == Told(unseen=[b"a", b"a/b", b"a/c/d"], known=3)
+    assert await told(catalogue, tree.walk(b"a/c"), volumes) == Told(unseen=[b"a/c/d"], known=1)
+    assert await told(catalogue, tree.walk(b"a-b"), volumes) == Told(unseen=[b"a-b", b"a-b/c"], known=2)
 
 
 @pytest.mark.anyio
-async def test_only_a_failure_that_would_repeat_itself_is_left_alone(catalogue: Catalogue, tmp_path: Path) -> None:
-    write(tmp_path, "broken", "changed", "transient")
+async def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_are_told(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    write(tmp_path, "was-a-folder", "was-a-file/b")
     tree = tree_of(tmp_path)
-    signatures = dict(tree.walk())
-
-    def fail(session: Session, path: bytes, error: FileError, **changed: int) -> None:
-        finding = Finding(Place("inbox", path), signatures[path]._replace(**changed), 0)
-        record_failure(session, finding, error, at=datetime.now(UTC))
-
-    await catalogue.write(lambda session: fail(session, b"broken", BrokenFileError("broken")))
-    await catalogue.write(lambda session: fail(session, b"changed", BrokenFileError("broken"), size_bytes=7))
-    await catalogue.write(lambda session: fail(session, b"transient", TransientFileError("later")))
-    assert await sighted(catalogue, tree) == [b"changed", b"transient"]
+    rows = [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"was-a-folder/b", b"was-a-file")]
+    volumes = await volumes_of(catalogue)
+    await know(catalogue, rows)
+    expected = Told([b"was-a-file/b", b"was-a-folder"], [b"was-a-folder/b"], known=2)
+    assert await told(catalogue, tree.walk(), volumes) == expected
+    parts = [await told(catalogue, tree.walk(part), volumes) for part in (b"was-a-file", b"was-a-folder")]
+    assert parts[0] + parts[1] == expected
 
 
 @pytest.mark.anyio
-async def test_only_the_folder_that_is_asked_for_is_compared(catalogue: Catalogue, tmp_path: Path) -> None:
-    write(tmp_path, "a/b", "a/c/d", "a.jpg", "e")
-    assert await sighted(catalogue, tree_of(tmp_path), os.fsencode(tmp_path / "a")) == [b"a/b", b"a/c/d"]
+async def test_what_is_ignored_now_is_not_taken_for_gone(catalogue: Catalogue, tmp_path: Path) -> None:
+    write(tmp_path, "a.raw", "drafts/b")
+    tree = tree_of(tmp_path, "*.raw", "drafts/")
+    rows = [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"a.raw", b"c.raw", b"drafts/b", b"drafts/d")]
+    await know(catalogue, rows)
+    volumes = await volumes_of(catalogue)
+    assert await told(catalogue, tree.walk(), volumes) == Told(unseen=[b"c.raw", b"drafts/d"], known=4)
+    assert await told(catalogue, tree.walk(b"drafts"), volumes) == Told(unseen=[b"drafts/d"], known=2)
 
 
 @pytest.mark.anyio
-async def test_a_tree_whose_folder_is_gone_has_no_differences(catalogue: Catalogue, tmp_path: Path) -> None:
-    assert await sighted(catalogue, tree_of(tmp_path / "gone")) == []
+async def test_a_tree_whose_folder_is_gone_tells_of_no_file(catalogue: Catalogue, tmp_path: Path) -> None:
+    assert await told(catalogue, tree_of(tmp_path / "gone").walk(), await volumes_of(catalogue)) == Told()
+
+
+@pytest.mark.anyio
+async def test_a_location_is_noted_on_the_volume_on_which_it_was_found(catalogue: Catalogue, tmp_path: Path) -> None:
+    write(tmp_path, "a", "card/b", "card/c")
+    tree = tree_of(tmp_path)
+    volumes = await volumes_of(catalogue, OWN, VolumeKey(b"card", 9))
+    found = found_in(tree)
+    await know(catalogue, [Row(Location, path, Signature(*found[path])) for path in (b"a", b"card/b")])
+    await told(catalogue, tree.walk(), volumes)
+
+    def known(session: Session) -> list[tuple[bytes, bytes, int]]:
+        statement = sqlalchemy.select(col(Location.path), col(Volume.path), col(Volume.filesystem)).join(
+            Volume, col(Volume.id) == col(Location.volume_id)
+        )
+        return [tuple(row) for row in session.execute(statement.order_by(col(Location.path)))]
+
+    assert await catalogue.read(known) == [(b"a", b"", 1), (b"card/b", b"card", 9)]
+
+
+def test_only_what_the_system_says_is_not_there_is_gone(tmp_path: Path) -> None:
+    write(tmp_path, "file", "folder/a")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    tree = tree_of(tmp_path)
+    paths = [b"file", b"file/b", b"folder", b"folder/a", b"folder/b", b"gone/c", b"dangling", b"loop", b"loop/d"]
+    assert those_gone(tree, [*paths, b"x" * 300, b"y/" * 3000]) == [b"file/b", b"folder/b", b"gone/c"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may look into every folder")
+def test_what_lies_in_a_folder_that_cannot_be_entered_is_not_gone(tmp_path: Path) -> None:
+    write(tmp_path, "closed/a")
+    (tmp_path / "closed").chmod(0)
+    try:
+        assert those_gone(tree_of(tmp_path), [b"closed/a", b"closed/b"]) == []
+    finally:
+        (tmp_path / "closed").chmod(0o700)
+
+
+def test_behind_a_link_that_is_followed_nothing_is_known_to_be_gone(tmp_path: Path) -> None:
+    outside, root = tmp_path / "outside", tmp_path / "root"
+    write(outside, "a")
+    write(root, "folder/b")
+    (root / "link").symlink_to(outside)
+    tree = tree_of(root, follow_symlinks=True)
+    assert those_gone(tree, [b"link/c", b"link/d/e", b"folder/c", b"removed/a"]) == [b"folder/c", b"removed/a"]

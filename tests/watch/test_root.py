@@ -1,7 +1,8 @@
-"""One watched root: armed before it is reconciled, marks, and the timer."""
+"""One watched root: armed before it is reconciled, marks, what is polled, and the timer."""
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -9,206 +10,208 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
-import sqlalchemy
-from sqlmodel import Session
-from structlog.testing import capture_logs
+from watch.rooted import MakeRoot, Sink, Watches, mark, running, sight, until
 
-import damd.media  # noqa: F401 - its tables belong to the schema
-from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.schema import upgrade
-from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Table
-from damd.errors import WatchError
 from damd.watch import root as root_module
 from damd.watch.base import RootSettings
-from damd.watch.ignore import IgnoreRules
-from damd.watch.reconcile import Tree, differences
-from damd.watch.root import WatchedRoot
+from damd.watch.base import Sink as SinkProtocol
+from damd.watch.polling import PollingWatcher
+from damd.watch.presence import Presence
+from damd.watch.scan import Scanner
+from damd.watch.tree import Tree
 
-pytestmark = pytest.mark.anyio
-
-
-class Sightings:
-    """A sink that takes everything, or of what is only sighted, nothing."""
-
-    def __init__(self) -> None:
-        self.offered: list[str] = []
-        self.sighted: list[str] = []
-        self.has_room = True
-        self._changed = anyio.Event()
-
-    def sight(self, path: bytes, *, settle_s: float, closed: bool) -> bool:
-        if self.has_room:
-            self.sighted.append(Path(os.fsdecode(path)).name)
-            self.tell()
-        return self.has_room
-
-    async def offer(self, path: bytes, *, settle_s: float) -> None:
-        self.offered.append(Path(os.fsdecode(path)).name)
-        self.tell()
-
-    async def checkpoint(self) -> None:
-        await anyio.lowlevel.checkpoint()
-
-    def tell(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(10):
-            while not condition():
-                await self._changed.wait()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_a_hurry")]
 
 
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """An empty one: every file is a difference."""
-    engine = make_engine(CatalogueSettings(), tmp_path_factory.mktemp("state"))
-    upgrade(engine, Table.metadata)
-    return Catalogue(engine)
-
-
-@pytest.fixture
-def sink() -> Sightings:
-    return Sightings()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-def make_root(folder: Path, catalogue: Catalogue, *, backend: str = "native", **settings: object) -> WatchedRoot:
-    """A root; that which polls hears of nothing for a minute."""
-    root = RootSettings.model_validate({"path": folder, "backend": backend}).model_copy(update=settings)
-    rules = IgnoreRules(["*.raw"])
-    path = os.fsencode(folder)
-    tree = Tree(root="inbox", folder=path, recursive=root.recursive, rules=rules, excluded=path + b"/state")
-    return WatchedRoot(root, tree, catalogue)
-
-
-@asynccontextmanager
-async def running(root: WatchedRoot, sink: Sightings) -> AsyncIterator[None]:
-    """The root at work, reconciled for the first time."""
-    reconciled = anyio.Event()
-
-    async def note() -> None:
-        reconciled.set()
-
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(lambda task_status: root.run(sink, note, task_status=task_status))
-        with anyio.fail_after(10):
-            await reconciled.wait()
-        yield
-        tasks.cancel_scope.cancel()
-
-
-async def test_what_was_there_before_is_found_without_any_event(
-    folder: Path, catalogue: Catalogue, sink: Sightings
-) -> None:
+async def test_what_was_there_before_is_found_without_any_event(folder: Path, make_root: MakeRoot, sink: Sink) -> None:
     for name in ("a/1.jpg", "2.jpg", "b/3.raw"):
         (folder / name).touch()
-    async with running(make_root(folder, catalogue, backend="polling"), sink):
+    root = make_root()
+    async with running(root, sink):
         assert sink.offered == ["2.jpg", "1.jpg"]
         assert sink.sighted == []
+        assert root.state.backend == "polling"
+        assert not root.state.scanning
 
 
 async def test_watches_are_armed_before_the_tree_is_compared(
-    folder: Path, catalogue: Catalogue, sink: Sightings, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def differences_and_a_late_file(
-        catalogue: Catalogue, tree: Tree, below: bytes
-    ) -> AsyncGenerator[list[bytes], None]:
-        async for paths in differences(catalogue, tree, below):
-            yield paths
-        # Nothing but an event can tell of this one: the walk is over.
-        (folder / "late.jpg").touch()
+    armed: list[int] = []
+    walk = Tree.walk
 
-    (folder / "early.jpg").touch()
-    monkeypatch.setattr(root_module, "differences", differences_and_a_late_file)
-    async with running(make_root(folder, catalogue), sink):
-        await sink.until(lambda: "late.jpg" in sink.sighted)
-    assert sink.offered == ["early.jpg"]
+    def walk_and_note(tree: Tree, below: bytes = b"") -> object:
+        armed.append(watches.entered)
+        return walk(tree, below)
+
+    monkeypatch.setattr(Tree, "walk", walk_and_note)
+    async with running(make_root(canary=folder / "canary"), sink):
+        assert armed == [1]
+        assert watches.canary == folder / "canary"
 
 
-async def test_events_sight_files_and_mark_folders(folder: Path, catalogue: Catalogue, sink: Sightings) -> None:
-    (folder / "state").mkdir()
-    async with running(make_root(folder, catalogue), sink):
-        (folder / "state" / "ours.webp").touch()
-        (folder / "ignored.raw").touch()
-        (folder / "a" / "1.jpg").touch()
-        await sink.until(lambda: "1.jpg" in sink.sighted)
-        (folder / "new" / "folder").mkdir(parents=True)
-        (folder / "new" / "folder" / "2.jpg").touch()
-        await sink.until(lambda: "2.jpg" in sink.sighted + sink.offered)
-    assert {"ours.webp", "ignored.raw"}.isdisjoint(sink.sighted + sink.offered)
-
-
-async def test_a_sighting_that_is_turned_away_marks_its_folder(
-    folder: Path, catalogue: Catalogue, sink: Sightings
+async def test_events_sight_files_and_mark_folders(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
 ) -> None:
-    (folder / "b" / "0.jpg").touch()
-    async with running(make_root(folder, catalogue), sink):
-        sink.offered.clear()
+    for name in ("state", "new/folder"):
+        (folder / name).mkdir(parents=True)
+    async with running(make_root(), sink):
+        for name in ("state/ours.webp", "ignored.raw", "a/1.jpg", "new/folder/2.jpg", "b/0.jpg"):
+            (folder / name).touch()
+        sightings = [sight(folder / name) for name in ("state/ours.webp", "ignored.raw", "a/1.jpg")]
+        watches.tell(*sightings, mark(folder / "state"), mark(folder / "new"))
+        await sink.until(lambda: bool(sink.sighted and sink.offered))
+        assert (sink.sighted, sink.offered) == (["1.jpg"], ["2.jpg"])
+        watches.tell(sight(folder / "b" / "1.jpg", moved_from=folder / "a" / "1.jpg"))
+        await sink.until(lambda: sink.moves == [("1.jpg", "1.jpg")])
+
+
+async def test_an_ignored_folder_that_is_marked_is_neither_compared_nor_taken_for_a_file(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
+) -> None:
+    for name in (".git", "@eaDir", "a/c.raw"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "x.jpg").touch()
+    async with running(make_root(), sink):
+        (folder / "b" / "last.jpg").touch()
+        watches.tell(*(mark(folder / name) for name in (".git", "@eaDir", "a/c.raw", "b")))
+        await sink.until(lambda: "last.jpg" in sink.offered)
+        assert (sink.offered, sink.sighted) == (["last.jpg"], [])
+
+
+async def test_a_great_batch_is_judged_in_parts(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "_BREATH", 3)
+    async with running(make_root(), sink):
+        names = [f"{number}.jpg" for number in range(20)]
+        watches.tell(*(sight(folder / name) for name in names))
+        await sink.until(lambda: sink.sighted == names)
+
+
+async def test_a_sighting_that_is_turned_away_is_marked(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
+) -> None:
+    async with running(make_root(), sink):
         sink.has_room = False
-        (folder / "a" / "1.jpg").touch()
-        await sink.until(lambda: "1.jpg" in sink.offered)
-        (folder / "2.jpg").touch()
-        await sink.until(lambda: "2.jpg" in sink.offered)
-    assert sink.sighted == []
+        for name in ("a/1.jpg", "b/2.jpg", "3.jpg"):
+            (folder / name).touch()
+        watches.tell(sight(folder / "a/1.jpg"), sight(folder / "3.jpg"))
+        await sink.until(lambda: len(sink.offered) == 2)
+        assert (sink.offered, sink.sighted) == (["3.jpg", "1.jpg"], [])
 
 
-async def test_a_mark_reconciles_its_folder_only(folder: Path, catalogue: Catalogue, sink: Sightings) -> None:
-    root = make_root(folder, catalogue, backend="polling")
+async def test_a_mark_reconciles_its_folder_only(folder: Path, make_root: MakeRoot, sink: Sink) -> None:
+    root = make_root()
     async with running(root, sink):
-        (folder / "a" / "1.jpg").touch()
-        (folder / "b" / "2.jpg").touch()
+        for name in ("a/1.jpg", "b/2.jpg", "b-c.jpg"):
+            (folder / name).touch()
         root.mark(os.fsencode(folder / "b"))
         await sink.until(lambda: bool(sink.offered))
         assert sink.offered == ["2.jpg"]
+        root.mark(os.fsencode(folder / "b-c.jpg"))
+        await sink.until(lambda: len(sink.offered) == 2)
+        assert sink.offered == ["2.jpg", "b-c.jpg"]
 
 
 async def test_too_many_marks_become_one_on_the_root(
-    folder: Path, catalogue: Catalogue, sink: Sightings, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(root_module, "_MOST_MARKS", 3)
-    root = make_root(folder, catalogue, backend="polling")
+    root = make_root()
     async with running(root, sink):
         (folder / "a" / "1.jpg").touch()
         for number in range(4):
             root.mark(os.fsencode(folder / f"elsewhere {number}"))
         await sink.until(lambda: sink.offered == ["1.jpg"])
+        await sink.until(lambda: sink.reconciled == 2)
 
 
-async def test_a_mark_on_the_root_covers_all_others(
-    folder: Path, catalogue: Catalogue, sink: Sightings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compared: list[bytes] = []
+class Scans:
+    """What is scanned, by the root's own scanner."""
 
-    def noted(catalogue: Catalogue, tree: Tree, below: bytes) -> AsyncGenerator[list[bytes], None]:
-        compared.append(below)
-        sink.tell()
-        return differences(catalogue, tree, below)
+    def __init__(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[list[bytes]] = []
+        self.wanted: list[Sequence[bytes]] = []
+        scan = Scanner.scan
 
-    monkeypatch.setattr(root_module, "differences", noted)
-    root = make_root(folder, catalogue, backend="polling")
+        async def noted(
+            scanner: Scanner,
+            paths: Sequence[bytes],
+            *,
+            whole: bool,
+            presence: Presence,
+            demand: Callable[[], Awaitable[None]],
+            sink: SinkProtocol,
+            is_disturbed: Callable[[], bool],
+        ) -> Sequence[bytes]:
+            again = await scan(
+                scanner, paths, whole=whole, presence=presence, demand=demand, sink=sink, is_disturbed=is_disturbed
+            )
+            assert whole == (list(paths) == [b""])
+            self.done.append(list(paths))
+            assert isinstance(sink, Sink)
+            sink.tell()
+            return self.wanted.pop(0) if self.wanted else again
+
+        monkeypatch.setattr(Scanner, "scan", noted)
+
+
+@pytest.fixture
+def scans(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> Scans:
+    return Scans(sink, monkeypatch)
+
+
+async def test_a_mark_covers_all_that_is_below_it(folder: Path, make_root: MakeRoot, sink: Sink, scans: Scans) -> None:
+    root = make_root()
     async with running(root, sink):
+        for below in ("a/x", "a-b", "a", "a.d/y", "a/x/z"):
+            root.mark(os.fsencode(folder / below))
+        await sink.until(lambda: len(scans.done) == 2)
         for below in ("a", "b", ""):
             root.mark(os.fsencode(folder / below))
+        await sink.until(lambda: len(scans.done) == 3)
+    assert scans.done == [[b""], [b"a-b", b"a.d/y", b"a"], [b""]]
+
+
+async def test_what_a_scan_wants_scanned_again_is_marked(make_root: MakeRoot, sink: Sink, scans: Scans) -> None:
+    root = make_root()
+    scans.wanted = [(b"a/x", b"b"), (b"",), ()]
+    async with running(root, sink):
+        await sink.until(lambda: sink.reconciled == 2)
+        await until(lambda: not root.state.scanning)
+    assert scans.done == [[b""], [b"a/x", b"b"], [b""]]
+
+
+async def test_a_scan_knows_whether_more_is_marked_meanwhile(
+    folder: Path, make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[bytes, bool, bool]] = []
+    root = make_root()
+
+    async def scan(
+        scanner: Scanner, paths: Sequence[bytes], *, is_disturbed: Callable[[], bool], **others: object
+    ) -> Sequence[bytes]:
+        before = is_disturbed()
+        if paths == [b"a"]:
+            root.mark(os.fsencode(folder / "b"))
+        await anyio.lowlevel.checkpoint()
+        seen.append((paths[0], before, is_disturbed()))
+        sink.tell()
+        return ()
+
+    monkeypatch.setattr(Scanner, "scan", scan)
+    async with running(root, sink):
         root.mark(os.fsencode(folder / "a"))
-        await sink.until(lambda: len(compared) == 2)
-        root.mark(os.fsencode(folder / "b"))
-        await sink.until(lambda: len(compared) == 3)
-    assert compared == [os.fsencode(folder), os.fsencode(folder), os.fsencode(folder / "b")]
+        await sink.until(lambda: len(seen) == 3)
+    assert seen == [(b"", False, False), (b"a", False, True), (b"b", False, False)]
 
 
 async def test_the_whole_root_is_compared_again_in_time_however_many_marks_come(
-    folder: Path, catalogue: Catalogue, sink: Sightings
+    folder: Path, make_root: MakeRoot, sink: Sink
 ) -> None:
     (folder / "a" / "1.jpg").touch()
-    root = make_root(folder, catalogue, backend="polling", rescan=timedelta(milliseconds=100))
+    root = make_root(rescan=timedelta(milliseconds=100))
 
     async def mark_without_end() -> None:
         while True:
@@ -223,32 +226,98 @@ async def test_the_whole_root_is_compared_again_in_time_however_many_marks_come(
         tasks.cancel_scope.cancel()
 
 
-async def test_a_root_that_is_not_there_cannot_be_watched(
-    tmp_path: Path, catalogue: Catalogue, sink: Sightings
+async def test_rules_that_change_have_their_folder_compared_anew(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, scans: Scans
 ) -> None:
-    async with anyio.create_task_group() as tasks:
-        root = make_root(tmp_path / "gone", catalogue)
-        with pytest.raises(WatchError, match="No such file"):
-            await tasks.start(lambda task_status: root.run(sink, sink.checkpoint, task_status=task_status))
+    rules = folder / "a" / ".damdignore"
+    rules.write_text("*.jpg\n")
+    for name in ("a/1.jpg", "a/2.png"):
+        (folder / name).touch()
+    async with running(make_root(), sink):
+        assert sink.offered == ["2.png"]
+        rules.write_text("*.png\n")
+        watches.tell(sight(rules), sight(folder / "a" / "2.png"), sight(folder / "a" / "1.jpg"))
+        await sink.until(lambda: "1.jpg" in sink.offered)
+        assert sink.sighted == ["1.jpg"]
+        rules.unlink()
+        watches.tell(mark(rules))
+        await sink.until(lambda: len(scans.done) == 3)
+    assert sink.offered == ["2.png", "1.jpg", "1.jpg", "2.png"]
+    assert scans.done[1:] == [[b"a"], [b"a"]]
 
 
-async def test_reconciling_outlives_a_catalogue_that_cannot_be_read(
-    folder: Path, catalogue: Catalogue, sink: Sightings, monkeypatch: pytest.MonkeyPatch
+async def test_the_rules_of_the_root_s_own_folder_have_all_of_it_compared_anew(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, scans: Scans
 ) -> None:
-    def rename(session: Session, before: str, after: str) -> None:
-        session.execute(sqlalchemy.text(f"ALTER TABLE {before} RENAME TO {after}"))
+    (folder / "b" / "1.jpg").touch()
+    (folder / ".damdignore").write_text("b/\n")
+    async with running(make_root(), sink):
+        assert sink.offered == []
+        (folder / ".damdignore").unlink()
+        watches.tell(sight(folder / ".damdignore"))
+        await sink.until(lambda: sink.offered == ["1.jpg"])
+        await sink.until(lambda: scans.done == [[b""], [b""]])
 
-    (folder / "1.jpg").touch()
-    monkeypatch.setattr(root_module, "_PAUSE_S", 0.001)
-    await catalogue.write(lambda session: rename(session, "location", "hidden"))
-    root = make_root(folder, catalogue, backend="polling")
-    with capture_logs() as lines:
-        async with anyio.create_task_group() as tasks:
-            await tasks.start(lambda task_status: root.run(sink, sink.checkpoint, task_status=task_status))
-            with anyio.fail_after(10):
-                waits = "reconciling waits for the catalogue"
-                while not any(line["event"] == waits for line in lines):  # noqa: ASYNC110 - a log tells nobody
-                    await anyio.sleep(0.001)
-            await catalogue.write(lambda session: rename(session, "hidden", "location"))
-            await sink.until(lambda: sink.offered == ["1.jpg"])
-            tasks.cancel_scope.cancel()
+
+async def test_folders_that_are_not_watched_are_polled(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "LONGEST_INTERVAL_S", 0.05)
+    watches.unwatched = frozenset({os.fsencode(folder / "a")})
+    root = make_root()
+    async with running(root, sink):
+        await until(lambda: root.state.unwatched == 1)
+        for name in ("a/1.jpg", "b/2.jpg"):
+            (folder / name).touch()
+        await sink.until(lambda: sink.offered.count("1.jpg") == 3)
+        assert "2.jpg" not in sink.offered
+        assert sink.reconciled == 1
+
+
+async def test_folders_that_are_not_watched_are_polled_however_many_marks_come(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "LONGEST_INTERVAL_S", 0.2)
+    watches.unwatched = frozenset({os.fsencode(folder / "a")})
+    root = make_root()
+
+    async def mark_without_end() -> None:
+        while True:
+            root.mark(os.fsencode(folder / "b"))
+            await anyio.lowlevel.checkpoint()
+
+    async with running(root, sink), anyio.create_task_group() as tasks:
+        tasks.start_soon(mark_without_end)
+        for name in ("a/1.jpg", "b/2.jpg"):
+            (folder / name).touch()
+        await sink.until(lambda: sink.offered.count("1.jpg") == 2)
+        assert sink.offered.count("2.jpg") > 2
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("backend", ["polling", "native"])
+async def test_nothing_is_left_of_a_root_that_is_cancelled(make_root: MakeRoot, sink: Sink, backend: str) -> None:
+    def ours() -> set[str]:
+        # anyio keeps the threads that it lent.
+        return {thread.name for thread in threading.enumerate() if "worker thread" not in thread.name}
+
+    before = ours()
+    async with running(make_root(backend=backend), sink):
+        pass
+    await until(lambda: ours() <= before)
+
+
+async def test_a_root_that_is_polled_marks_itself(
+    folder: Path, make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @asynccontextmanager
+    async def often(
+        root: RootSettings, wants: Callable[[bytes], bool], canary: Path | None
+    ) -> AsyncIterator[PollingWatcher]:
+        async with PollingWatcher(root, wants, canary, interval_s=0.02) as watcher:
+            yield watcher
+
+    monkeypatch.setattr(root_module, "open_watcher", often)
+    async with running(make_root(), sink):
+        (folder / "b" / "1.jpg").touch()
+        await sink.until(lambda: sink.offered == ["1.jpg"])

@@ -1,5 +1,6 @@
 """What every watcher keeps to."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Callable
@@ -8,6 +9,8 @@ from pathlib import Path
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
+from structlog.testing import capture_logs
+from watchdog.observers import inotify_c
 
 from damd.errors import WatchError
 from damd.watch import BACKENDS, open_watcher
@@ -37,7 +40,7 @@ async def covered(watcher: Watcher, path: Path) -> None:
         while True:
             for sighting in await watcher.next_batch():
                 below = wanted.startswith(sighting.path + b"/")
-                if sighting.path == wanted or (sighting.is_directory_mark and below):
+                if sighting.path == wanted or (sighting.is_mark and below):
                     return
 
 
@@ -116,6 +119,42 @@ async def test_a_network_mount_is_polled(tmp_path: Path, monkeypatch: pytest.Mon
         assert isinstance(watcher, PollingWatcher)
     async with open_watcher(RootSettings(path=tmp_path, backend="native")) as watcher:
         assert isinstance(watcher, NativeWatcher)
+
+
+async def test_outside_linux_every_root_is_polled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    async with open_watcher(RootSettings(path=tmp_path)) as watcher:
+        assert isinstance(watcher, PollingWatcher)
+    with pytest.raises(WatchError, match="inotify is Linux's own"):
+        async with open_watcher(RootSettings(path=tmp_path, backend="native")):
+            pass
+
+
+async def test_without_an_inotify_instance_a_root_is_polled_unless_the_settings_say_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_instance() -> int:
+        ctypes.set_errno(errno.EMFILE)
+        return -1
+
+    # To use them all up would take them from whatever else the user runs.
+    monkeypatch.setattr(inotify_c, "inotify_init", no_instance)
+    with capture_logs() as lines:
+        async with open_watcher(RootSettings(path=tmp_path)) as watcher:
+            assert isinstance(watcher, PollingWatcher)
+        with pytest.raises(WatchError, match="max_user_instances") as caught:
+            async with open_watcher(RootSettings(path=tmp_path, backend="native")):
+                pass
+    assert caught.value.errno == errno.EMFILE
+    [line] = [line for line in lines if line["log_level"] == "warning"]
+    assert "max_user_instances" in line["event"]
+    assert line["root"] == str(tmp_path)
+
+
+async def test_nothing_is_unwatched_as_long_as_everything_is_heard(make_watcher: MakeWatcher, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    async with make_watcher(RootSettings(path=tmp_path)) as watcher:
+        assert watcher.unwatched == frozenset()
 
 
 def test_the_settings_offer_every_backend() -> None:

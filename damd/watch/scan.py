@@ -1,0 +1,335 @@
+"""One scan of a root: sight every difference, then conclude what is missing.
+
+Only a scan concludes that a file is missing, and only in a second pass: the paths that wait are dealt with
+first, since a file that is not where it was may have moved to one of them. Then each candidate is looked for
+once more, the root is looked for once more, and a row is marked only if it still is what the scan saw: its
+number, path, inode and ctime stand for the scan's own mark on it, and cost no write for what turns out to be
+there.
+
+More than a share of a root that goes missing at once is more likely a disk's fault than a person's wish: then
+the root is held, and nothing is marked until somebody says so. What lies on a volume that is not there is out
+of reach; that holds the root too, but what lies elsewhere in it is judged as ever.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from damd.catalogue import absence, volumes
+from damd.catalogue.absence import Candidate, Comparison
+from damd.catalogue.roots import Roots
+from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import now
+from damd.errors import CatalogueUnavailableError
+from damd.events import Event, readable
+from damd.mounts import Mounts
+from damd.settings import format_share
+from damd.watch.base import RootSettings, Sink
+from damd.watch.presence import Presence, Volumes, recognise
+from damd.watch.reconcile import differences, those_gone
+from damd.watch.tree import Tree, Walk
+
+_log = structlog.get_logger(__name__)
+
+LEAST_ALLOWED = 100
+"""So many files may always go missing at once."""
+_MOST_ACCEPTED = 50_000
+"""Files that are marked missing by one scan, where a person accepted it; the next scan goes on."""
+_REPETITIONS = 3
+"""Scans that follow one another where more was moved than can be told from what went missing."""
+_DEFERRED_S = 10.0
+"""For how long what went missing is looked for again, while more marks arrive: it may have moved to one of them."""
+_WHOLE = (b"",)
+_MOST_UNREADABLE = 1000
+"""Folders of which it is remembered that the log has told of them."""
+_LOOKED_UP_TOGETHER = 500
+_MARKED_TOGETHER = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a root works with.
+
+    Attributes:
+        catalogue: What it is compared with.
+        roots: To tell paths.
+        mounts: What is mounted where.
+        announce: Takes the events of what was found missing.
+        canary: A file outside every root that tells whether events arrive.
+    """
+
+    catalogue: Catalogue
+    roots: Roots
+    mounts: Mounts
+    announce: Callable[[Event], Awaitable[None]]
+    canary: Path | None = None
+
+
+@dataclass
+class _Absences:
+    """What a scan did not find; no more of it than `most` is kept."""
+
+    most: int
+    unseen: list[bytes] = field(default_factory=list)
+    unseen_failures: list[bytes] = field(default_factory=list)
+    out_of_reach: int = 0
+    known: int = 0
+    overflowed: bool = False
+
+    def add(self, comparison: Comparison) -> None:
+        """Note what a piece of the scan says."""
+        self.known += comparison.known
+        self.out_of_reach += comparison.out_of_reach
+        room = max(0, self.most - len(self.unseen))
+        self.overflowed = self.overflowed or len(comparison.unseen) > room
+        self.unseen += comparison.unseen[:room]
+        # The next scan finds the others.
+        self.unseen_failures += comparison.unseen_failures[: max(0, self.most - len(self.unseen_failures))]
+
+
+class Scanner:
+    """Scans a root, and remembers from one scan to the next what bears on what is missing.
+
+    Args:
+        settings: The root's.
+        tree: Its files.
+        around: What it works with.
+        threads: The limiter of the threads that look at its files.
+
+    Attributes:
+        held: Why nothing in it is taken for deleted, or not all; None if it is not held.
+        polled: Folders whose changes no watch tells: linked ones, and network mounts within the root.
+    """
+
+    def __init__(
+        self, settings: RootSettings, tree: Tree, around: Surroundings, threads: anyio.CapacityLimiter
+    ) -> None:
+        self.held: str | None = None
+        self.polled: frozenset[bytes] = frozenset()
+        self._settings = settings
+        self._tree = tree
+        self._around = around
+        self._threads = threads
+        self._volumes: Volumes | None = None
+        self._known = 0
+        self._missing_since_whole = 0
+        self._repetitions = 0
+        self._gone_since: dict[bytes, float] = {}
+        self._unreadable: dict[bytes, str] = {}
+        self._withheld = False
+        self._noted: str | None = None
+
+    async def scan(
+        self,
+        paths: Sequence[bytes],
+        *,
+        whole: bool,
+        presence: Presence,
+        demand: Callable[[], Awaitable[None]],
+        sink: Sink,
+        is_disturbed: Callable[[], bool] = lambda: False,
+    ) -> Sequence[bytes]:
+        """Sight every difference at and below these paths, and conclude what is missing there.
+
+        Args:
+            paths: From the root's folder; just the empty one for the whole root.
+            whole: Whether it is the whole root.
+            presence: The root as it was when its watches were armed.
+            demand: Raises where the root is not the one that it was.
+            sink: Takes what may have changed.
+            is_disturbed: Whether more is marked already.
+
+        Returns:
+            The paths that need to be scanned again, since this scan could not conclude.
+
+        Raises:
+            CatalogueUnavailableError: The catalogue cannot be used now; nothing is lost if it is called again.
+            WatchLostError: Of `demand`.
+            WatchError: Of `demand`.
+        """
+        version = self._around.mounts.version
+        await demand()
+        accepted = whole and await self._is_accepted(presence)
+        if self._volumes is None or self._volumes.keys != presence.volumes or accepted:
+            self._volumes = await recognise(self._around.catalogue, self._tree.root, self._tree.folder, presence)
+        absences = _Absences(_MOST_ACCEPTED if accepted or not self._known else self._allowed + 1)
+        linked = [link for path in paths for link in await self._compare(path, absences, sink, version)]
+        if whole:
+            self._known = absences.known
+            remote = (mount.path for mount in self._around.mounts.below(self._tree.folder) if mount.is_remote)
+            self.polled = frozenset([*linked, *remote])
+        conclude = functools.partial(self._conclude, whole=whole, accepted=accepted, demand=demand, sink=sink)
+        return await conclude(absences, is_disturbed=is_disturbed)
+
+    async def hold(self, because: str | None, *, is_absent: bool = False) -> None:
+        """Hold the root for this reason, or release it; logged when it changes, noted where the catalogue takes it."""
+        before, self.held = self.held, because
+        root = self._tree.root
+        if because is not None and because != before:
+            _log.warning("root held", root=root, reason=because)
+        elif because is None and before is not None:
+            _log.info("root released", root=root)
+        try:
+            if because is None:
+                await self._around.catalogue.write(functools.partial(absence.release, root=root))
+            elif because != self._noted:
+                note = functools.partial(absence.hold, root=root, because=because, at=now(), is_absent=is_absent)
+                await self._around.catalogue.write(note)
+            self._noted = because
+        except CatalogueUnavailableError as error:
+            _log.warning("a root's state could not be noted", root=root, error=str(error))
+
+    @property
+    def _allowed(self) -> int:
+        return max(LEAST_ALLOWED, int(self._known * self._settings.max_missing))
+
+    async def _is_accepted(self, presence: Presence) -> bool:
+        root = self._tree.root
+        accepted = await self._around.catalogue.read(functools.partial(absence.is_accepted, root=root))
+        if accepted:
+            forget = functools.partial(volumes.accept, root=root, keys=presence.volumes)
+            await self._around.catalogue.write(forget)
+        return accepted
+
+    async def _compare(self, below: bytes, absences: _Absences, sink: Sink, version: int) -> list[bytes]:
+        assert self._volumes is not None  # noqa: S101 - `scan` has seen to it
+        walk = self._tree.walk(below)
+        pieces = differences(self._around.catalogue, walk, self._volumes, limiter=self._threads)
+        async with aclosing(pieces) as comparisons:
+            async for comparison in comparisons:
+                absences.add(comparison)
+                # Seen while something was mounted or unmounted, a file may have lain on either disk.
+                if comparison.elsewhere and self._around.mounts.version == version:
+                    note = functools.partial(absence.note_volumes, elsewhere=comparison.elsewhere)
+                    await self._around.catalogue.write(note)
+                for path in comparison.unknown:
+                    await sink.offer(
+                        self._tree.absolute(path),
+                        root=self._tree.root,
+                        settle_s=self._settings.settle.total_seconds(),
+                    )
+        self._tell_of_the_unreadable(walk)
+        return walk.linked
+
+    def _tell_of_the_unreadable(self, walk: Walk) -> None:
+        """Once each, while it lasts."""
+        for folder, why in itertools.islice(walk.blind.items(), _MOST_UNREADABLE):
+            if self._unreadable.get(folder) != why:
+                path = readable(self._tree.absolute(folder))
+                _log.warning("folder cannot be read", root=self._tree.root, folder=path, error=why)
+        inside = walk.below and walk.below + b"/"
+        others = {folder: why for folder, why in self._unreadable.items() if not (folder + b"/").startswith(inside)}
+        self._unreadable = dict(itertools.islice((others | walk.blind).items(), _MOST_UNREADABLE))
+
+    async def _conclude(
+        self,
+        absences: _Absences,
+        *,
+        whole: bool,
+        accepted: bool,
+        demand: Callable[[], Awaitable[None]],
+        sink: Sink,
+        is_disturbed: Callable[[], bool],
+    ) -> Sequence[bytes]:
+        if self._withheld and not whole:
+            return ()  # the whole of it decides
+        waiting: Collection[int] = frozenset()
+        if absences.unseen or absences.unseen_failures:
+            waiting = await sink.caught_up(self._tree.root)
+        # A disk that was away for the look alone would be there before it, and after it.
+        version = self._around.mounts.version
+        await demand()
+        gone = await self._still_gone(absences.unseen, waiting)
+        failures = await self._those_gone(absences.unseen_failures)
+        await demand()
+        if self._around.mounts.version != version:
+            return _WHOLE if self._is_repeated() else ()
+        missing = len(gone) + (0 if whole else self._missing_since_whole)
+        excessive = missing > self._allowed and not accepted
+        if excessive and not whole:
+            return _WHOLE
+        if absences.overflowed and not accepted and not excessive:
+            # Most of what was not found has moved; what remains is told apart by another scan.
+            return _WHOLE if self._is_repeated() else ()
+        self._repetitions = 0
+        self._withheld = excessive
+        deferred: Collection[bytes] = ()
+        if not excessive:
+            deferred = self._defer(gone, is_disturbed=is_disturbed() and not accepted)
+            await self._mark([candidate for candidate in gone if candidate.path not in deferred])
+            forget = functools.partial(absence.forget_failures_at, root=self._tree.root, paths=failures)
+            if failures:
+                await self._around.catalogue.write(forget)
+        self._missing_since_whole = 0 if whole else missing - len(deferred)
+        if accepted and absences.overflowed:
+            return _WHOLE
+        if whole:
+            await self.hold(self._reason(absences, missing if excessive else 0))
+        return list(deferred)
+
+    def _defer(self, gone: Sequence[Candidate], *, is_disturbed: bool) -> Collection[bytes]:
+        """Those paths that have not been gone for long, while more is marked already."""
+        if not is_disturbed:
+            self._gone_since = {}
+            return ()
+        present_s = anyio.current_time()
+        since = {candidate.path: self._gone_since.get(candidate.path, present_s) for candidate in gone}
+        self._gone_since = {path: at for path, at in since.items() if present_s - at < _DEFERRED_S}
+        return self._gone_since.keys()
+
+    def _is_repeated(self) -> bool:
+        """Whether to scan once more, after a scan that could not conclude; not without end."""
+        self._repetitions += 1
+        return self._repetitions % _REPETITIONS != 0
+
+    def _reason(self, absences: _Absences, missing: int) -> str | None:
+        """Why the root is held: so many files too many are missing, or some are out of reach."""
+        if missing:
+            return (
+                f"{missing}{' or more' if absences.overflowed else ''} of {self._known} known files are not there, "
+                f"more than max_missing ({format_share(self._settings.max_missing)}) lets pass"
+            )
+        if absences.out_of_reach:
+            return f"{absences.out_of_reach} known files lie on a file system that is not mounted now"
+        return None
+
+    async def _still_gone(self, unseen: Sequence[bytes], waiting: Collection[int]) -> list[Candidate]:
+        """Of what was not found, what is known to lie there still, and is not there.
+
+        Args:
+            unseen: Paths below the root.
+            waiting: Inodes of files that wait: each may be one of these, moved.
+        """
+        gone: list[Candidate] = []
+        for start in range(0, len(unseen), _LOOKED_UP_TOGETHER):
+            paths = unseen[start : start + _LOOKED_UP_TOGETHER]
+            query = functools.partial(absence.candidates, root=self._tree.root, paths=paths)
+            known = await self._around.catalogue.read(query)
+            absent = set(await self._those_gone([each.path for each in known if each.inode not in waiting]))
+            gone += [each for each in known if each.path in absent]
+        return gone
+
+    async def _those_gone(self, paths: Sequence[bytes]) -> list[bytes]:
+        look = functools.partial(those_gone, self._tree, paths)
+        return await anyio.to_thread.run_sync(look, limiter=self._threads, abandon_on_cancel=True)
+
+    async def _mark(self, gone: Sequence[Candidate]) -> None:
+        for start in range(0, len(gone), _MARKED_TOGETHER):
+            mark = functools.partial(
+                absence.mark_missing,
+                roots=self._around.roots,
+                root=self._tree.root,
+                gone=gone[start : start + _MARKED_TOGETHER],
+                at=now(),
+            )
+            for event in await self._around.catalogue.write(mark):
+                await self._around.announce(event)
