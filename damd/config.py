@@ -232,9 +232,15 @@ def _masked(value: Any) -> Any:
     return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", value)
 
 
-def check_environment(config: Config) -> list[str]:
-    """What the system lacks for this configuration to work: a sentence for each, with what to do about it."""
-    found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in config.watch]
+def check_environment(config: Config, *, roots: bool = True) -> list[str]:
+    """What the system lacks for this configuration to work: a sentence for each, with what to do about it.
+
+    Args:
+        config: The configuration.
+        roots: Whether to look for the roots, too, without which damd waits for them.
+    """
+    watched = config.watch if roots else ()
+    found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in watched]
     found.append((f"The state folder {config.state}", _state_problem(config.state)))
     for settings in config.subscribers:
         secret = getattr(settings, "secret", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ _LONGEST_MESSAGE = 2**20
 _ANSWER_TIMEOUT_S = 10
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS (unix(7), unix(4))
 
-Answer = Callable[[], Awaitable[dict[str, Any]]]
+Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
+"""Handed the whole question, of which it picks what it needs."""
 
 
 async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskStatus[None]) -> None:
@@ -48,8 +49,13 @@ async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskSta
             await listener.serve(lambda stream: _serve_one(stream, answers))
 
 
-async def ask(state: Path, command: str) -> dict[str, Any]:
+async def ask(state: Path, command: str, **details: Any) -> dict[str, Any]:
     """What the daemon on this state folder answers.
+
+    Args:
+        state: The state folder.
+        command: The question.
+        details: What else is asked: plain JSON values.
 
     Raises:
         DaemonUnreachableError: None runs, or it does not answer.
@@ -58,7 +64,7 @@ async def ask(state: Path, command: str) -> dict[str, Any]:
     try:
         with anyio.fail_after(_ANSWER_TIMEOUT_S), _reachable(state) as path:
             async with await anyio.connect_unix(path) as stream:
-                await stream.send(json.dumps({"command": command}).encode() + b"\n")
+                await stream.send(json.dumps({"command": command, **details}).encode() + b"\n")
                 line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
     except PermissionError as error:
         raise DamdError(f"The damd that runs on {state} is another user's: ask it as that user, or as root") from error
@@ -82,11 +88,12 @@ async def _serve_one(stream: SocketStream, answers: dict[str, Answer]) -> None:
 
 async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:
     try:
-        answer = answers[json.loads(line)["command"]]
+        question = json.loads(line)
+        answer = answers[question["command"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {"error": f'expected {{"command": …}} with one of {", ".join(answers)}'}
     try:
-        return await answer()
+        return await answer(question)
     except DamdError as error:
         return {"error": str(error)}
 

@@ -7,11 +7,13 @@ end, and the rest is found again at the next start.
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import fcntl
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,19 +31,25 @@ from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config, check_environment
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
+from damd.events import readable
 from damd.intake import COMMANDS_PER_WORKER, Intake
+from damd.metrics import Numbers, RootNumbers, exposition
+from damd.mounts import Mounts
 from damd.sandbox import Sandbox
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import Subscriber
 from damd.subscribers.relay import Relay, listen
 from damd.watch.ignore import IgnoreRules
-from damd.watch.reconcile import Tree
 from damd.watch.root import WatchedRoot
+from damd.watch.scan import Surroundings
+from damd.watch.tree import Tree
 from damd.world import World
 
 _log = structlog.get_logger(__name__)
 
 _LOCK = "daemon.lock"
+_CANARIES = "canaries"
+"""Files that are touched to see whether the kernel's events still arrive; one for each root, none in a root."""
 _MIND_STATE_S = 5.0
 _ONE_REQUEST_S = 0.3
 """timeout(1) and its like signal the process and then its group; nobody's second thought is that quick."""
@@ -53,11 +61,10 @@ async def run(config: Config) -> None:
     What is still in work after ``ingest.timeout`` is given up, and found again at the next start.
 
     Raises:
-        ConfigurationError: A root is not there, or a secret cannot be read.
+        ConfigurationError: No root is named, the state folder cannot be made, or a secret cannot be read.
         CatalogueError: The catalogue cannot be used, or another daemon runs on it.
-        WatchError: A root cannot be watched.
     """
-    problems = await anyio.to_thread.run_sync(check_environment, config)
+    problems = await anyio.to_thread.run_sync(functools.partial(check_environment, config, roots=False))
     if not config.watch:
         problems.append("watch: no folder is named: do so in the configuration, or with damd run --watch DIR")
     if problems:
@@ -126,7 +133,8 @@ class Daemon:
     async def _watch(self, watching: TaskGroup) -> None:
         for root in self._roots:
             await watching.start(self._watch_root, root)
-            _log.info("watching", root=root.tree.root, path=str(root.settings.path))
+            if root.state.backend is not None:
+                _log.info("watching", root=root.tree.root, path=str(root.settings.path), backend=root.state.backend)
         await anyio.to_thread.run_sync(systemd.ready)
         self._armed.set()
 
@@ -134,6 +142,9 @@ class Daemon:
         await root.run(self._intake, functools.partial(self._scanned, root.tree.root), task_status=task_status)
 
     async def _scanned(self, root: str) -> None:
+        """Each root has been compared for the first time, or is not there."""
+        if root not in self._unscanned:
+            return
         self._unscanned.discard(root)
         if not self._unscanned:
             await self._armed.wait()
@@ -161,9 +172,42 @@ class Daemon:
         self._drained.set()
 
     def _answers(self) -> dict[str, control.Answer]:
-        return {"status": self._status}
+        return {"status": self._status, "scan": self._scan, "explain": self._explain, "metrics": self._metrics}
 
-    async def _status(self) -> dict[str, Any]:
+    async def _metrics(self, _request: Mapping[str, Any]) -> dict[str, Any]:
+        """What Prometheus reads."""
+        roots = {
+            root.tree.root: RootNumbers(
+                watched=root.state.backend is not None,
+                held=root.held is not None,
+                waiting=self._intake.waiting_in(root.tree.root),
+                polled_folders=root.state.unwatched,
+                renewals=root.state.renewals,
+            )
+            for root in self._roots
+        }
+        numbers = Numbers(
+            version=__version__,
+            files_in_work=self._intake.in_work,
+            oldest_waiting_s=self._intake.oldest_s,
+            files=self._intake.outcomes,
+            roots=roots,
+        )
+        return {"text": exposition(numbers)}
+
+    async def _scan(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Compare a root, or all of them, with the catalogue soon."""
+        asked = [root for root in self._roots if request.get("root") in {None, root.tree.root}]
+        for root in asked:
+            root.mark(root.tree.folder)
+        return {"roots": [root.tree.root for root in asked]}
+
+    async def _explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Where a path stands that the intake knows."""
+        path = base64.b64decode(str(request.get("path_base64", "")))
+        return {"intake": self._intake.explain(path)}
+
+    async def _status(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         catalogue = self._world.get_resource(Catalogue)
         return {
             "version": __version__,
@@ -172,12 +216,15 @@ class Daemon:
             "roots": [
                 {
                     "name": root.tree.root,
-                    "path": str(root.settings.path),
-                    "scanning": root.tree.root in self._unscanned,
+                    "path": readable(root.tree.folder),
+                    **dataclasses.asdict(root.state),
+                    "held": root.held,
+                    "waiting": self._intake.waiting_in(root.tree.root),
                 }
                 for root in self._roots
             ],
             "waiting": self._intake.waiting,
+            "oldest_s": round(self._intake.oldest_s, 1),
             "in_work": self._intake.in_work,
             "since_start": dict(self._intake.outcomes),
             "catalogue": await catalogue.read(summary),
@@ -191,11 +238,19 @@ def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
         root=settings.name,
         folder=folder,
         recursive=settings.recursive,
-        rules=IgnoreRules(settings.ignore),
+        rules=IgnoreRules(settings.ignore, include=settings.include, folder=folder),
         excluded=os.path.realpath(os.fsencode(state)),
+        follow_symlinks=settings.follow_symlinks,
+    )
+    around = Surroundings(
+        catalogue=world.get_resource(Catalogue),
+        roots=world.get_resource(Roots),
+        mounts=world.get_resource(Mounts),
+        announce=world.dispatch_event,
+        canary=state / _CANARIES / settings.name,
     )
     real = settings.model_copy(update={"path": Path(os.fsdecode(folder))})
-    return WatchedRoot(real, tree, world.get_resource(Catalogue))
+    return WatchedRoot(real, tree, around)
 
 
 async def _receive_signals(*, task_status: TaskStatus[anyio.Event]) -> None:

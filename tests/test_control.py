@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,15 @@ from damd.errors import DaemonUnreachableError, DamdError
 pytestmark = pytest.mark.anyio
 
 
-async def hello() -> dict[str, Any]:
-    return {"hello": "wörld", "path": "\udcff"}
+async def hello(question: Mapping[str, Any]) -> dict[str, Any]:
+    return {"hello": "wörld", "path": "\udcff", "asked": question.get("asked")}
 
 
-async def fail() -> dict[str, Any]:
+async def fail(question: Mapping[str, Any]) -> dict[str, Any]:
     raise RuntimeError("the catalogue is gone")
 
 
-async def hang() -> dict[str, Any]:
+async def hang(question: Mapping[str, Any]) -> dict[str, Any]:
     await anyio.sleep_forever()
     raise AssertionError
 
@@ -57,8 +57,8 @@ def state(tmp_path: Path) -> Path:
 
 async def test_a_question_is_answered(state: Path) -> None:
     async with serving(state):
-        assert await control.ask(state, "hello") == {"hello": "wörld", "path": "\udcff"}
-        assert await control.ask(state, "hello") == {"hello": "wörld", "path": "\udcff"}
+        assert await control.ask(state, "hello") == {"hello": "wörld", "path": "\udcff", "asked": None}
+        assert (await control.ask(state, "hello", asked="why"))["asked"] == "why"
 
 
 async def test_an_unknown_command_is_told_the_known_ones(state: Path) -> None:

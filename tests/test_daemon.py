@@ -347,13 +347,18 @@ def test_the_status_of_a_running_daemon(shared: Running) -> None:
     (status,) = run_damd("status", "--json", "--state", shared.state).objects
     assert status["pid"] == shared.daemon.process.pid
     assert status["state"] == str(shared.state)
+    at_work = {"backend": "native", "scanning": False, "held": None, "renewals": 0, "unwatched": 0, "waiting": 0}
     assert status["roots"] == [
-        {"name": "inbox", "path": str(shared.inbox), "scanning": False},
-        {"name": "plain", "path": str(shared.flat), "scanning": False},
+        {"name": "inbox", "path": str(shared.inbox)} | at_work,
+        {"name": "plain", "path": str(shared.flat)} | at_work,
     ]
+    assert status["oldest_s"] == 0
     assert status["since_start"]["failed"] == 0
     assert status["since_start"]["imported"] >= 1
     assert status["catalogue"]["assets"] == query(shared.state, "SELECT count(*) FROM entity")[0][0]
+    metrics = run_damd("status", "--metrics", "--state", shared.state)
+    assert 'damd_root_watched{root="inbox"} 1.0\n' in metrics.out
+    assert 'damd_root_held{root="plain"} 0.0\n' in metrics.out
     words = run_damd("status", "--state", shared.state)
     assert (words.code, words.err) == (0, "")
     assert f"process {shared.daemon.process.pid}" in words.out
@@ -481,12 +486,76 @@ def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_in_the_middle(inbo
     assert_is_whole(state)
 
 
-def test_roots_that_cannot_be_watched_are_named(inbox: Path, state: Path, tmp_path: Path) -> None:
+def test_a_root_that_is_not_there_is_waited_for_and_lost_ones_come_back(
+    inbox: Path, state: Path, tmp_path: Path
+) -> None:
+    late = tmp_path / "late"
     (tmp_path / "file").touch()
-    watched = [argument for name in ("inbox", "missing", "file") for argument in ("--watch", tmp_path / name)]
-    refused = run_process("run", *watched, "--state", state)
-    assert refused.returncode == 78
-    missing, file = refused.stderr.splitlines()
-    assert str(tmp_path / "missing") in missing
-    assert str(tmp_path / "file") in file
-    assert not state.exists()
+    watched = [argument for path in (inbox, late, tmp_path / "file") for argument in ("--watch", path)]
+    with running(*watched, "--state", state) as daemon:
+        daemon.wait_for("ready")
+        held = {line["root"]: line["reason"] for line in daemon.logged("root held")}
+        assert held.keys() == {"late", "file"}
+        assert str(late) in held["late"]
+        assert "No such file" in held["late"]
+        assert "Not a directory" in held["file"]
+        late.mkdir()
+        first = make_picture(late / "a.png")
+        daemon.wait_for_import(first)
+        daemon.wait_until(lambda: [line["root"] for line in daemon.logged("root released")] == ["late"], what="release")
+        late.rename(tmp_path / "away")
+        daemon.wait_for("root held", 3)
+        assert query(state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(0,)]
+        (tmp_path / "away").rename(late)
+        daemon.wait_for_import(make_picture(late / "b.png", size=(33, 44)))
+        assert daemon.stop() == 0
+    assert query(state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(0,)]
+    assert len(daemon.imported()) == 2
+
+
+def test_a_move_a_change_and_a_deletion_are_told(inbox: Path, state: Path) -> None:
+    a, b, c = (
+        make_picture(inbox / f"{name}.png", size=size)
+        for name, size in (("a", (31, 32)), ("b", (33, 34)), ("c", (35, 36)))
+    )
+    with running("--watch", inbox, "--state", state) as daemon:
+        daemon.wait_for("file.imported", 3)
+        (inbox / "album").mkdir()
+        a.rename(inbox / "album" / "a.png")
+        make_picture(b, size=(37, 38))
+        c.unlink()
+        moved, changed, missing = (daemon.wait_for(f"file.{what}") for what in ("moved", "changed", "missing"))
+        until(lambda: run_damd("status", "--json", "--state", state).objects[0]["waiting"] == 0, "nothing to do")
+        assert daemon.stop() == 0
+    imported = daemon.imported()
+    assert (moved["previous_path"], moved["path"]) == (str(a), str(inbox / "album" / "a.png"))
+    assert (changed["path"], changed["asset_id"]) == (str(b), 4)
+    assert changed["previous_asset_id"] != changed["asset_id"]
+    assert (missing["path"], missing["asset_id"]) == (str(c), imported[str(c)]["asset_id"])
+    rows = query(state, "SELECT path, missing_since IS NULL FROM location ORDER BY path")
+    assert rows == [(b"album/a.png", 1), (b"b.png", 1), (b"c.png", 0)]
+    assert len(daemon.logged("file.imported")) == 4
+
+
+def test_more_than_may_go_missing_is_held_until_it_is_accepted(inbox: Path, state: Path, tmp_path: Path) -> None:
+    config = tmp_path / "damd.yaml"
+    config.write_text(
+        yaml.safe_dump({"state": str(state), "watch": [{"path": str(inbox), "unsupported": "catalogue"}]})
+    )
+    for number in range(150):
+        (inbox / f"{number}.txt").write_text(str(number))
+    with running("--config", config) as daemon:
+        daemon.wait_for("file.imported", 150)
+        assert daemon.stop() == 0
+    for number in range(120):
+        (inbox / f"{number}.txt").unlink()
+    with running("--config", config) as daemon:
+        assert "120 of 150 known files are not there" in daemon.wait_for("root held")["reason"]
+        assert not daemon.logged("file.missing")
+        accepted = run_damd("roots", "accept", "inbox", "--config", config)
+        assert accepted.code == 0
+        daemon.wait_for("file.missing", 120)
+        daemon.wait_for("root released")
+        assert daemon.stop() == 0
+    assert query(state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(120,)]
+    assert query(state, "SELECT held_since, accepted_at FROM root") == [(None, None)]

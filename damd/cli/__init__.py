@@ -3,16 +3,20 @@
 from damd.cli.application import application, main
 from damd.cli.assets import assets
 from damd.cli.configuration import configuration
+from damd.cli.explain import explain
 from damd.cli.failures import failures
 from damd.cli.ingest import ingest
+from damd.cli.roots import roots
 from damd.cli.run import run
 from damd.cli.status import status
 
 application.command()(run)
 application.command()(ingest)
 application.command()(status)
+application.command()(explain)
 application.add_typer(assets, name="assets")
 application.add_typer(failures, name="failures")
+application.add_typer(roots, name="roots")
 application.add_typer(configuration, name="config")
 
 __all__ = ["main"]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from damd.cli.application import ConfigOption, StateOption, load
+
+_LAST_MOMENT_S = 0.5
 
 
 def run(
@@ -29,6 +34,7 @@ def run(
     configuration is needed: damd run --watch DIR
     """
     import anyio
+    import structlog
 
     from damd import daemon, logs
 
@@ -36,3 +42,15 @@ def run(
     settings = load(config, state, **overrides)
     logs.configure(settings.logging.level, settings.logging.format)
     anyio.run(daemon.run, settings)
+    if _has_hanging_threads():
+        structlog.get_logger(__name__).warning("left behind: a file system that does not answer")
+        sys.stderr.flush()
+        os._exit(0)  # the interpreter would wait for them
+
+
+def _has_hanging_threads() -> bool:
+    """Whether a thread still waits for a dead network mount; idle ones end with the loop that they served."""
+    others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    for thread in others:
+        thread.join(_LAST_MOMENT_S)
+    return any(thread.is_alive() for thread in others)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json
+from damd.cli.application import ConfigOption, JsonOption, StateOption, load, print_json, printable
 
 if TYPE_CHECKING:
     from damd.config import Config
 
+_A_MINUTE_S = 60
 
-def status(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+
+def status(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    as_json: JsonOption = False,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Print the daemon's metrics, in the text format of Prometheus.")
+    ] = False,
+) -> None:
     """Show what the running daemon is doing.
 
     Where none runs, the exit code is 69, and only what the catalogue holds is shown.
@@ -20,21 +30,62 @@ def status(config: ConfigOption = None, state: StateOption = None, as_json: Json
     import anyio
 
     settings = load(config, state)
-    anyio.run(_status, settings, as_json)
+    anyio.run(_metrics if metrics else _status, settings, as_json)
 
 
-async def _status(config: Config, as_json: bool) -> None:
+async def _metrics(config: Config, _: bool) -> None:
+    from damd import control
+
+    answer = await control.ask(config.state, "metrics")
+    typer.echo(answer["text"], nl=False)
+
+
+async def ask_status(config: Config) -> dict[str, Any] | None:
+    """What the running daemon says of itself; None where none runs."""
     from damd import control
     from damd.errors import DaemonUnreachableError
 
     try:
-        answer = await control.ask(config.state, "status")
+        return await control.ask(config.state, "status")
     except DaemonUnreachableError:
-        catalogue = await _catalogue_alone(config)
-        if catalogue is not None:
-            _show({"catalogue": catalogue}, as_json=as_json)
-        raise
-    _show(answer, as_json=as_json)
+        return None
+
+
+def how_long(seconds: float) -> str:
+    """A time that has passed, or will, for people: ``12 s``, ``1h30m``."""
+    from damd.settings import format_duration
+
+    if seconds < _A_MINUTE_S:
+        return f"{seconds:.0f} s"
+    return format_duration(timedelta(minutes=round(seconds / _A_MINUTE_S)))
+
+
+def when(moment: str) -> str:
+    """A moment in ISO 8601, for people: ``2026-05-04 10:11:12 UTC``."""
+    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def count_of_files(count: int) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def how_often(count: int) -> str:
+    """``once``, ``2 times``."""
+    return "once" if count == 1 else f"{count} times"
+
+
+async def _status(config: Config, as_json: bool) -> None:
+    from damd.errors import DaemonUnreachableError
+
+    answer = await ask_status(config)
+    if answer is not None:
+        _show(answer, as_json=as_json)
+        return
+    catalogue = await _catalogue_alone(config)
+    if catalogue is not None:
+        _show({"catalogue": catalogue}, as_json=as_json)
+    raise DaemonUnreachableError(str(config.state))
 
 
 async def _catalogue_alone(config: Config) -> dict[str, int] | None:
@@ -57,10 +108,31 @@ def _show(answer: dict[str, Any], *, as_json: bool) -> None:
     if "pid" in answer:
         lines.append(f"damd {answer['version']}, process {answer['pid']}, on {answer['state']}")
         for root in answer["roots"]:
-            scanning = " (scanning)" if root["scanning"] else ""
-            lines += [f"  {root['name']}: {root['path']}{scanning}"]
-        lines.append(f"{answer['waiting']} waiting, {answer['in_work']} in work")
+            lines += _root_lines(root)
+        oldest = f" (the oldest for {how_long(answer['oldest_s'])})" if answer["waiting"] else ""
+        lines.append(f"{answer['waiting']} waiting{oldest}, {answer['in_work']} in work")
         lines.append("since start: " + ", ".join(f"{count} {word}" for word, count in answer["since_start"].items()))
     catalogue = answer["catalogue"]
     lines.append("catalogue: " + ", ".join(f"{word.replace('_', ' ')} {count}" for word, count in catalogue.items()))
-    typer.echo("\n".join(lines))
+    typer.echo("\n".join(map(printable, lines)))
+
+
+def _root_lines(root: dict[str, Any]) -> list[str]:
+    lines = [f"  {root['name']}: {root['path']} ({at_work(root)})"]
+    if root["held"] is not None:
+        lines.append(f"    HELD, nothing in it is taken for deleted: {root['held']} (see damd roots list)")
+    return lines
+
+
+def at_work(root: dict[str, Any]) -> str:
+    """What a daemon says that it does about a root, on a line."""
+    facts = [root["backend"] or "not watched"]
+    if root["waiting"]:
+        facts.append(f"{root['waiting']} waiting")
+    if root["scanning"]:
+        facts.append("scanning")
+    if root["unwatched"]:
+        facts.append(f"polling {root['unwatched']} of its folders")
+    if root["renewals"]:
+        facts.append(f"watches renewed {how_often(root['renewals'])}")
+    return ", ".join(facts)
