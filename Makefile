@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 # Also pins what builds the package, which `pip install -c` alone would not. A relative path: pip splits it at blanks.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip
 
-.PHONY: help install install-dev run test lint check format constraints clean
+.PHONY: help install install-dev run test torture lint check format constraints clean
 
 help:
 	@echo "make run      watch ./inbox, with the catalogue in ./damd-state"
 	@echo "make test     run the tests"
 	@echo "make check    the tests, formatting, types and floors"
+	@echo "make torture  the ordeals: half an hour, best as root; one of them: make torture ORDEAL=overflow"
 	@echo "make install  the set-up alone, into ./.venv"
 
 $(BIN)/python:
@@ -40,6 +41,11 @@ run: install
 
 test: install-dev
 	$(BIN)/pytest --numprocesses=auto
+
+# ORDEAL: burst, overflow, kill, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
+# or renames. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
+torture: install-dev
+	$(BIN)/pytest tests/torture --verbose -k "$(ORDEAL)"
 
 lint: install-dev
 	$(BIN)/ruff format --check .
