@@ -2,7 +2,7 @@
 
 Rows are written in the order of their foreign keys, and the unique hash decides who was first where two
 processes bring the same bytes at the same moment. Statements on plain tables instead of mapped objects, and
-each that is run for every file made only once, because they cost a fifth on the one thread that writes.
+each that is run for every file made only once: the rest costs several times as much on the one thread that writes.
 """
 
 from __future__ import annotations
@@ -123,7 +123,11 @@ def _make_entity(session: Session, sha256: str) -> int | None:
     return None
 
 
-_insert = functools.cache(lambda kind: insert(table_of(kind)))
+@functools.cache
+def _insert(kind: type[Component | Entity]) -> sqlalchemy.Insert:
+    return insert(table_of(kind))
+
+
 _entities, _hashes, _failures = (table_of(kind).c for kind in (Entity, ContentHash, Failure))
 _IS_KNOWN = sqlalchemy.exists().where(_hashes.sha256 == bindparam("content"))
 _ENTITY = (
