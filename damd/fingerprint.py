@@ -37,6 +37,9 @@ _STATX_BYTES = 256
 _MASK, _BIRTH = struct.Struct("=I"), struct.Struct("=qI")
 _BIRTH_OFFSET = 80
 
+_TICKS_S = 0.02
+_COARSEST_GRAIN_S = 2.0
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a FIFO",
@@ -62,6 +65,22 @@ class Signature(NamedTuple):
     def of(cls, status: os.stat_result) -> Signature:
         """The signature in what ``os.stat`` returned."""
         return cls(*map(_signed, (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)))
+
+
+def young_s(signature: Signature, now_ns: int) -> float:
+    """For how many seconds a further change of the file could still leave it this very signature.
+
+    File systems stamp files with the time of the kernel's last tick, up to 10 ms ago; a time without a fraction of a
+    second speaks of one that counts in up to 2 s, as FAT does. A change in the future tells nothing.
+
+    Args:
+        signature: The file's.
+        now_ns: Now, in nanoseconds since 1970.
+    """
+    newest_ns = max(signature.mtime_ns, signature.ctime_ns)
+    age_s = (now_ns - newest_ns) / 1e9
+    grain_s = _TICKS_S if newest_ns % 10**9 else _COARSEST_GRAIN_S
+    return max(0.0, grain_s - age_s) if age_s >= 0 else 0.0
 
 
 def _signed(number: int) -> int:

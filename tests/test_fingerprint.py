@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from damd.errors import FileError, NotAFileError, UnreadableFileError
-from damd.fingerprint import Signature, born_ns, calculate_hash, regular_file_status, take_signature
+from damd.fingerprint import Signature, born_ns, calculate_hash, regular_file_status, take_signature, young_s
 
 pytestmark = pytest.mark.anyio
 
@@ -292,3 +292,19 @@ async def test_a_link_is_hashed_only_where_it_is_to_be_followed(tmp_path: Path) 
         await calculate_hash(link)
     with pytest.raises(NotAFileError):
         take_signature(link)
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "ctime_ns", "young"),
+    [
+        (1_000_000_001, 1_000_000_001, 0.015),
+        (1_000_000_001, 1_004_000_001, 0.019),
+        (1, 2, 0.0),
+        (1_000_000_000, 1_000_000_000, 1.995),  # whole seconds: FAT counts in twos
+        (9_000_000_001, 1, 0.0),  # in the future: clocks disagree
+    ],
+)
+def test_a_signature_is_young_while_a_further_change_could_leave_it_as_it_is(
+    mtime_ns: int, ctime_ns: int, young: float
+) -> None:
+    assert young_s(Signature(1, mtime_ns, ctime_ns, 2), 1_005_000_001) == pytest.approx(young, abs=1e-6)

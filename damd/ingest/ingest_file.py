@@ -31,7 +31,7 @@ from damd.catalogue.record import Finding, record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import FileChangedError, NotAFileError, UnreadableFileError, UnsupportedTypeError
-from damd.fingerprint import Signature, calculate_hash, take_signature
+from damd.fingerprint import Signature, calculate_hash, take_signature, young_s
 from damd.ingest.failures import GONE, as_file_error, failed, is_gone, note_failure, soon
 from damd.ingest.moves import follow_move
 from damd.ingest.policy import RootPolicies, RootPolicy
@@ -175,6 +175,8 @@ async def _ingest(
 ) -> IngestResult | CommandResult:
     signature = finding.signature
     for _ in range(ROUNDS):
+        # What is written from here on leaves the file another signature than this one.
+        await anyio.sleep(young_s(signature, time.time_ns()))
         file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks)
         process = ProcessFileByHashCommand(
             file_path=path,
