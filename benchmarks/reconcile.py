@@ -108,7 +108,7 @@ async def compare(folder: Path, state: Path) -> None:
     presence = look_for(tree.folder, around.mounts)
     before_mb = resident_mb("VmRSS")
     begun = time.perf_counter()
-    await scanner.scan([b""], whole=True, presence=presence, demand=demand, sink=Nobody())
+    await scanner.scan({b"": None}, whole=True, presence=presence, demand=demand, sink=Nobody())
     print(time.perf_counter() - begun, resident_mb("VmHWM") - before_mb)
 
 

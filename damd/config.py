@@ -255,7 +255,7 @@ def _folder_problem(path: Path, *, write: bool = False) -> str | None:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
-        return "does not exist: create the folder, or correct its path"
+        return "does not exist: create the folder, mount its disk, or correct its path"
     except OSError as error:
         return f"cannot be reached ({error.strerror}): let the user that damd runs as enter the folders above it"
     if not is_folder:

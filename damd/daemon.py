@@ -36,9 +36,11 @@ from damd.intake import COMMANDS_PER_WORKER, Intake
 from damd.metrics import Numbers, RootNumbers, exposition
 from damd.mounts import Mounts
 from damd.sandbox import Sandbox
+from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import Subscriber
 from damd.subscribers.relay import Relay, listen
+from damd.watch.base import RootSettings
 from damd.watch.ignore import IgnoreRules
 from damd.watch.root import WatchedRoot
 from damd.watch.scan import Surroundings
@@ -83,8 +85,9 @@ async def run(config: Config) -> None:
         await Daemon(config, world, relay).run()
 
 
-async def _open_subscriber(stack: AsyncExitStack, settings: Any) -> Subscriber:
-    make: Callable[[Any], Subscriber] = SUBSCRIBERS[settings.kind]
+async def _open_subscriber(stack: AsyncExitStack, settings: Settings) -> Subscriber:
+    # Each kind takes its own settings; the configuration has found their type by the same word.
+    make: Callable[[Settings], Subscriber] = SUBSCRIBERS[getattr(settings, "kind", "")]
     subscriber = make(settings)
     if isinstance(subscriber, AbstractAsyncContextManager):
         await stack.enter_async_context(subscriber)
@@ -100,10 +103,12 @@ class Daemon:
         self._relay = relay
         workers = world.get_resource(Sandbox).worker_count
         self._intake = Intake(world, concurrency=COMMANDS_PER_WORKER * workers)
-        self._roots = [_watched_root(settings, config.state, world) for settings in config.watch]
+        self._roots = [_watched_root(name, settings, config.state, world) for name, settings in config.roots.items()]
         self._unscanned = {root.tree.root for root in self._roots}
         self._armed = anyio.Event()
         self._drained = anyio.Event()
+        self._systemd_thread = anyio.CapacityLimiter(1)
+        self._state_thread = anyio.CapacityLimiter(1)
 
     async def run(self) -> None:
         """Run until a signal asks to stop."""
@@ -119,7 +124,7 @@ class Daemon:
             async with anyio.create_task_group() as watching:
                 watching.start_soon(self._watch, watching)
                 await stop.wait()
-                await anyio.to_thread.run_sync(systemd.stopping)
+                await self._tell_systemd(systemd.stopping)
                 _log.info("stopping", in_work=self._intake.in_work)
                 watching.cancel_scope.cancel()
             self._intake.stop()
@@ -131,11 +136,11 @@ class Daemon:
         _log.info("stopped", **self._intake.outcomes)
 
     async def _watch(self, watching: TaskGroup) -> None:
-        for root in self._roots:
-            await watching.start(self._watch_root, root)
-            if root.state.backend is not None:
-                _log.info("watching", root=root.tree.root, path=str(root.settings.path), backend=root.state.backend)
-        await anyio.to_thread.run_sync(systemd.ready)
+        # Together, since one that does not answer takes its time.
+        async with anyio.create_task_group() as starting:
+            for root in self._roots:
+                starting.start_soon(watching.start, self._watch_root, root)
+        await self._tell_systemd(systemd.ready)
         self._armed.set()
 
     async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
@@ -149,22 +154,27 @@ class Daemon:
         if not self._unscanned:
             await self._armed.wait()
             _log.info("ready", roots=len(self._roots))
-            await anyio.to_thread.run_sync(systemd.status, f"Watching {len(self._roots)} folders")
+            await self._tell_systemd(systemd.status, f"Watching {len(self._roots)} folders")
 
     async def _feed_watchdog(self) -> None:
         interval_s = systemd.watchdog_interval_s()
         while interval_s is not None:
-            await anyio.to_thread.run_sync(systemd.notify, "WATCHDOG=1")
+            await self._tell_systemd(systemd.notify, "WATCHDOG=1")
             await anyio.sleep(interval_s)
+
+    async def _tell_systemd(self, tell: Callable[..., bool], *text: str) -> None:
+        # A thread of its own: whatever else waits, systemd must not take this process for dead.
+        await anyio.to_thread.run_sync(tell, *text, limiter=self._systemd_thread)
 
     async def _mind_state(self) -> None:
         """End where the lock or the catalogue was removed: what is written to them now, nobody will ever read."""
         files = [self._config.state / _LOCK, self._config.catalogue.file_in(self._config.state)]
-        kept = {file: await anyio.to_thread.run_sync(_identity, file) for file in files if file is not None}
+        look = functools.partial(anyio.to_thread.run_sync, limiter=self._state_thread, abandon_on_cancel=True)
+        kept = {file: await look(_identity, file) for file in files if file is not None}
         while True:
             await anyio.sleep(_MIND_STATE_S)
             for file, identity in kept.items():
-                if await anyio.to_thread.run_sync(_identity, file) != identity:
+                if await look(_identity, file) != identity:
                     raise CatalogueError(f"{file} was removed or replaced while damd ran: start damd again")
 
     async def _take_in(self) -> None:
@@ -231,11 +241,11 @@ class Daemon:
         }
 
 
-def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
+def _watched_root(name: str, settings: RootSettings, state: Path, world: World) -> WatchedRoot:
     # One spelling for the folder in the watcher, the tree and the catalogue.
-    folder = world.get_resource(Roots).folder(settings.name)
+    folder = world.get_resource(Roots).folder(name)
     tree = Tree(
-        root=settings.name,
+        root=name,
         folder=folder,
         recursive=settings.recursive,
         rules=IgnoreRules(settings.ignore, include=settings.include, folder=folder),
@@ -247,7 +257,7 @@ def _watched_root(settings: Any, state: Path, world: World) -> WatchedRoot:
         roots=world.get_resource(Roots),
         mounts=world.get_resource(Mounts),
         announce=world.dispatch_event,
-        canary=state / _CANARIES / settings.name,
+        canary=state / _CANARIES / name,
     )
     real = settings.model_copy(update={"path": Path(os.fsdecode(folder))})
     return WatchedRoot(real, tree, around)

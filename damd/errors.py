@@ -135,7 +135,9 @@ class WatchError(DamdError):
 
     def __init__(self, root: str, error: OSError) -> None:
         self.errno = error.errno
-        advice = "check that it is a folder which damd may read"
+        advice = "check that it is a folder which damd may read; it is waited for"
+        if error.errno == errno.ENOENT:
+            advice = "mount its disk, or correct its path; it is waited for"
         if error.errno == errno.ENOSPC:
             advice = "raise the sysctl fs.inotify.max_user_watches, or set `backend: polling` for it"
         elif error.errno == errno.EMFILE:

@@ -1,4 +1,4 @@
-"""Signature, birth time and content hash of one path.
+"""Signature, birth time and content hash of one path, and the threads in which files are read.
 
 SHA-256, because every tool on the user's machine can check it, and with the processor's own
 instructions nothing is faster.
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import anyio.from_thread
 import anyio.to_thread
@@ -25,9 +25,11 @@ from anyio.lowlevel import RunVar
 
 from damd.errors import NotAFileError, UnreadableFileError
 
-_HASHING_THREADS = 4
+Seen = TypeVar("Seen")
+
+_THREADS = 4  # of each root
 _PIECE_BYTES = 2**20  # a millisecond's work, some of a slow network's
-_hashing: RunVar[CapacityLimiter] = RunVar("damd hashing threads")
+_limiters: RunVar[dict[str, CapacityLimiter]] = RunVar("damd reading threads")
 
 # Of statx(2) and linux/stat.h: the relative to what, the mask that asks for the birth time, and where it lies.
 _AT_FDCWD = -100
@@ -142,19 +144,44 @@ def take_signature(path: Path, *, follow_symlinks: bool = False) -> Signature:
     return Signature.of(regular_file_status(path, follow_symlinks=follow_symlinks))
 
 
-async def calculate_hash(path: str | os.PathLike[str], *, follow_symlinks: bool = False) -> str:
-    """The SHA-256 of a file's content, as 64 hexadecimal digits; cancelled, it ends within a piece of the file.
+async def look_in(root: str, look: Callable[..., Seen], *arguments: object) -> Seen:
+    """What a blocking look at the files of one root returns, taken in one of that root's own few threads.
+
+    Where its file system does not answer, they hang, and nobody's but this root's. Cancelled, the look is left to
+    itself: for what reads, not for what writes.
+
+    Args:
+        root: The root's name; empty for all that lies outside every root.
+        look: Called with the arguments; whatever it raises is raised here.
+        arguments: Its positional ones.
+    """
+    return await anyio.to_thread.run_sync(look, *arguments, limiter=_threads_of(root), abandon_on_cancel=True)
+
+
+def _threads_of(root: str) -> CapacityLimiter:
+    try:
+        limiters = _limiters.get()
+    except LookupError:
+        limiters = {}
+        _limiters.set(limiters)
+    if root not in limiters:
+        limiters[root] = CapacityLimiter(_THREADS)
+    return limiters[root]
+
+
+async def calculate_hash(path: str | os.PathLike[str], *, follow_symlinks: bool = False, root: str = "") -> str:
+    """The SHA-256 of a file's content, as 64 hexadecimal digits; cancelled, its thread ends within a piece of the file.
+
+    Args:
+        path: The file.
+        follow_symlinks: Whether a symbolic link stands for what it leads to.
+        root: The name of the root in whose threads it is read, as for `look_in`.
 
     Raises:
         NotAFileError: It is a FIFO, a socket, a link that is not followed, or anything else but a file.
         UnreadableFileError: It cannot be opened or read.
     """
-    try:
-        limiter = _hashing.get()
-    except LookupError:
-        limiter = CapacityLimiter(_HASHING_THREADS)
-        _hashing.set(limiter)
-    return await anyio.to_thread.run_sync(_hash_file, path, 0 if follow_symlinks else os.O_NOFOLLOW, limiter=limiter)
+    return await look_in(root, _hash_file, path, 0 if follow_symlinks else os.O_NOFOLLOW)
 
 
 def _hash_file(path: str | os.PathLike[str], nofollow: int) -> str:

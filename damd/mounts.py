@@ -19,6 +19,8 @@ from typing import NamedTuple
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
 _ATTEMPTS = 10
+_MOUNT_POINT = 0x64616D64
+"""Mixed into the numbers of folders that are mount points."""
 
 NETWORK_FILESYSTEMS = frozenset(
     {"9p", "afs", "ceph", "cifs", "coda", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs", "virtiofs"}
@@ -97,15 +99,25 @@ class Mounts:
             holder = self.holding(path).path
             with self._lock:
                 version, known = self._version, self._filesystems.get(holder)
-            if known is not None:
-                return known
-            number = filesystem_id(path)
+            if known is None:
+                known = filesystem_id(path)
             with self._lock:
                 self._refresh()
                 if version == self._version:
-                    self._filesystems[holder] = number
-                    return number
+                    self._filesystems[holder] = known
+                    return known
         raise OSError(errno.EAGAIN, "what is mounted there changes all the time", os.fsdecode(path))
+
+    def carrier_of(self, folder: bytes) -> int:
+        """The number of the file system that carries a folder; another one where the folder is its mount point.
+
+        A bind mount that is gone must not look like the folder below it, which may lie on the same file system.
+
+        Raises:
+            OSError: It cannot be asked.
+        """
+        number = self.filesystem_of(folder)
+        return number ^ _MOUNT_POINT if self.holding(folder).path == folder else number
 
     def _refresh(self) -> None:
         if self._file is None:

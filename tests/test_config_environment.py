@@ -60,7 +60,7 @@ class TestEnvironment:
         paths = [public / name for name in ("missing", "a-file", "unreadable", "unsearchable", "hidden/in")]
 
         assert self.check(public, watch=[{"path": path} for path in paths]) == [
-            f"The root missing ({paths[0]}) does not exist: create the folder, or correct its path.",
+            f"The root missing ({paths[0]}) does not exist: create the folder, mount its disk, or correct its path.",
             f"The root a-file ({paths[1]}) is not a folder: name a folder, or move away what is in its place.",
             f"The root unreadable ({paths[2]}) is closed to damd: let the user that it runs as read this folder.",
             f"The root unsearchable ({paths[3]}) is closed to damd: let the user that it runs as enter this folder.",

@@ -34,7 +34,11 @@ DEADLINE_S = 30.0
 
 PLUGIN = """
 import anyio
+import anyio.to_thread
+import functools
 import os
+import threading
+import damd.fingerprint
 from damd.events import FileImportedEvent
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.world import handles_event
@@ -44,12 +48,28 @@ def note(event: FileImportedEvent) -> None:
     with open(os.environ["NOTES"], "a") as notes:
         notes.write(f"{event.path}\\n")
 
+async def take_all_threads(event: FileImportedEvent) -> None:
+    threads = anyio.to_thread.current_default_thread_limiter()
+    while threads.available_tokens:
+        threads.acquire_on_behalf_of_nowait(object())
+    print("taken", flush=True)
+
 async def hang(cmd: IngestFileCommand) -> None:
     print("hanging", flush=True)
     await anyio.sleep_forever()
 
+def hash_unless_dead(hash_file, path, nofollow):
+    if os.fspath(path).startswith(os.environ["DEAD"]):
+        print("hanging", flush=True)
+        threading.Event().wait()
+    return hash_file(path, nofollow)
+
 def setup(world):
+    if "DEAD" in os.environ:
+        damd.fingerprint._hash_file = functools.partial(hash_unless_dead, damd.fingerprint._hash_file)
     world.register_system(note)
+    if "TAKE" in os.environ:
+        world.register_system(take_all_threads, event_type=FileImportedEvent)
     if "HANG" in os.environ:
         world.register_system(hang, command_type=IngestFileCommand)
 """
@@ -442,6 +462,52 @@ def test_a_second_signal_ends_the_daemon_at_once(inbox: Path, state: Path, tmp_p
         until(insist, "the second thought")
         assert daemon.end() == 128 + signal.SIGTERM
     assert daemon.logged("stopped at once")
+
+
+def test_a_root_that_does_not_answer_holds_up_neither_the_others_nor_the_end(
+    inbox: Path, state: Path, tmp_path: Path
+) -> None:
+    dead, config, plugins, timeout_s = tmp_path / "dead", tmp_path / "damd.yaml", tmp_path / "plugins", 0.5
+    for folder in (dead, plugins):
+        folder.mkdir()
+    for index in range(60):
+        make_picture(dead / f"{index}.png", size=(16, 16 + index))
+    (plugins / "dead_plugin.py").write_text(PLUGIN)
+    config.write_text(f"plugins: [dead_plugin]\ningest:\n  timeout: {timeout_s}s\n  workers: 2")
+    arguments = ("--config", config, "--watch", dead, "--watch", inbox, "--state", state)
+    with running(*arguments, PYTHONPATH=plugins, NOTES=tmp_path / "notes", DEAD=dead) as daemon:
+        assert daemon.process.stdout is not None
+        assert [daemon.process.stdout.readline() for _ in range(4)] == [b"hanging\n"] * 4
+        for picture in [make_picture(inbox / f"{index}.png", size=(32, 16 + index)) for index in range(8)]:
+            daemon.wait_for_import(picture)
+        began_at = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - began_at < timeout_s + 5  # a second or two; more on a machine that is busy
+    assert daemon.logged("left for the next start")[0]["in_work"] >= 4
+    assert daemon.logged("left behind: a file system that does not answer")
+    assert daemon.logged("stopped")[0]["imported"] == 8
+    assert [root for root, _ in locations(state)] == ["inbox"] * 8
+    assert query(state, "SELECT count(*) FROM failure") == [(0,)]
+
+
+def test_systemd_is_told_that_damd_lives_though_every_thread_that_is_shared_is_taken(
+    inbox: Path, state: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "taking_plugin.py").write_text(PLUGIN)
+    (tmp_path / "damd.yaml").write_text("plugins: [taking_plugin]")
+    make_picture(inbox / "a.png")
+    name = uuid.uuid4().hex
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(f"\0{name}")
+        manager.settimeout(DEADLINE_S)
+        asked = {"NOTIFY_SOCKET": f"@{name}", "WATCHDOG_USEC": "100000", "TAKE": "1", "NOTES": str(tmp_path / "notes")}
+        arguments = ("--config", tmp_path / "damd.yaml", "--watch", inbox, "--state", state)
+        with running(*arguments, PYTHONPATH=tmp_path / "plugins", **asked) as daemon:
+            assert daemon.process.stdout is not None
+            assert daemon.process.stdout.readline() == b"taken\n"
+            for _ in range(20):  # more than the system keeps for somebody who does not listen
+                until(lambda: manager.recv(4096) == b"WATCHDOG=1", "a sign of life")
 
 
 def test_under_nohup_a_closed_terminal_does_not_end_the_daemon(inbox: Path, state: Path) -> None:

@@ -96,7 +96,7 @@ async def mark_as_missing(world: World, path: Path) -> None:
 async def hold(world: World) -> None:
     at = datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC)
     because = "3 of 3 known files are not there"
-    await world.get_resource(Catalogue).write(lambda session: absence.hold(session, "inbox", because, at=at))
+    await world.get_resource(Catalogue).write(lambda session: absence.hold(session, "inbox", because, missing=3, at=at))
 
 
 async def test_what_lies_outside_every_root_is_told_with_the_roots(world: World, tmp_path: Path, inbox: Path) -> None:
@@ -106,7 +106,7 @@ async def test_what_lies_outside_every_root_is_told_with_the_roots(world: World,
     await ingest(world, outside)
     assert asset(await say(world, outside)) == (
         f"lies outside every root (inbox: {inbox}). "
-        f"All the same, it is asset 1 (imported …), a duplicate of {inbox}/a.txt."
+        f"All the same, it is asset 1 (here since …), a duplicate of {inbox}/a.txt."
     )
     outside.write_text("violets are blue")
     assert (await say(world, outside)).split(". ")[1].startswith("It has changed since it was catalogued as asset 1")
@@ -153,7 +153,7 @@ async def test_what_a_followed_link_leads_to_is_a_file_like_any_other(
     (inbox / "link").symlink_to(tmp_path / "far")
     (tmp_path / "far" / "a.txt").write_text("roses are red")
     await world.dispatch_command(IngestFileCommand(file_path=inbox / "link" / "a.txt"))
-    assert asset(await say(world, inbox / "link" / "a.txt")) == "is asset 1 (imported …)."
+    assert asset(await say(world, inbox / "link" / "a.txt")) == "is asset 1 (here since …)."
     assert await say(world, inbox / "link") == "is a folder in the root inbox. Known below it: 1 file."
 
 
@@ -174,7 +174,7 @@ async def test_what_is_ignored_by_now_may_be_an_asset_all_the_same(world: World,
     path = await ingest(world, inbox / "a.txt")
     (inbox / ".damdignore").write_text("*.txt\n")
     assert asset(await say(world, path)) == (
-        f'is ignored by "*.txt" ({inbox}/.damdignore:1). All the same, it is asset 1 (imported …).'
+        f'is ignored by "*.txt" ({inbox}/.damdignore:1). All the same, it is asset 1 (here since …).'
     )
 
 
@@ -234,7 +234,7 @@ async def test_what_a_held_root_misses_is_out_of_reach(world: World, inbox: Path
     path = await ingest(world, inbox / "a.txt")
     await hold(world)
     held = "the root inbox is held since 2026-05-04 10:11:12 UTC: 3 of 3 known files are not there."
-    assert asset(await say(world, path)) == "is asset 1 (imported …).", "what is there is not concerned"
+    assert asset(await say(world, path)) == "is asset 1 (here since …).", "what is there is not concerned"
     assert await say(world, inbox) == (
         f"is the root inbox. Known below it: 1 file. Nothing in it is taken for deleted: {held}"
     )
@@ -265,7 +265,7 @@ async def test_what_a_path_waits_for_is_asked_of_the_daemon(world: World, inbox:
         assert await say(world, path, WATCHED) == (
             f"waits for its first look (0 s). It was renamed from {inbox}/b.txt. It is known as asset 1 so far."
         )
-        assert asset(await say(world, path)) == "is asset 1 (imported …).", "where no daemon runs, none is asked"
+        assert asset(await say(world, path)) == "is asset 1 (here since …).", "where no daemon runs, none is asked"
         assert "waits" not in await say(world, inbox / "b.txt", WATCHED)
 
 
@@ -329,11 +329,11 @@ async def test_what_is_gone_is_told_before_and_after_it_is_marked(world: World, 
     path = await ingest(world, inbox / "a.txt")
     path.unlink()
     assert asset(await say(world, path, WATCHED)) == (
-        "is not there, and not yet marked missing as asset 1 (imported …): "
+        "is not there, and not yet marked missing as asset 1 (here since …): "
         "it waits for the next look (every 15m at least)."
     )
     await mark_as_missing(world, path)
-    assert asset(await say(world, path)) == "is missing since …: it was asset 1 (imported …)."
+    assert asset(await say(world, path)) == "is missing since …: it was asset 1 (here since …)."
 
 
 async def test_what_failed_and_is_gone_is_told(world: World, inbox: Path) -> None:
@@ -346,15 +346,15 @@ async def test_what_failed_and_is_gone_is_told(world: World, inbox: Path) -> Non
 
 async def test_a_known_file_is_told_with_the_other_places_of_its_content(world: World, inbox: Path) -> None:
     first = await ingest(world, inbox / "a.txt")
-    assert asset(await say(world, first)) == "is asset 1 (imported …)."
+    assert asset(await say(world, first)) == "is asset 1 (here since …)."
     second = await ingest(world, inbox / "b.txt")
-    assert asset(await say(world, first)) == f"is asset 1 (imported …), also at {second}."
-    assert asset(await say(world, second)) == f"is asset 1 (imported …), a duplicate of {first}."
+    assert asset(await say(world, first)) == f"is asset 1 (here since …), also at {second}."
+    assert asset(await say(world, second)) == f"is asset 1 (here since …), a duplicate of {first}."
     for number in range(6):
         await ingest(world, inbox / f"{number}.txt")
     assert asset(await say(world, first)).endswith(f", {inbox}/3.txt and 2 other places.")
     await mark_as_missing(world, first)
-    assert asset(await say(world, second)).startswith(f"is asset 1 (imported …), also at {inbox}/0.txt")
+    assert asset(await say(world, second)).startswith(f"is asset 1 (here since …), also at {inbox}/0.txt")
     assert asset(await say(world, first, SCANNING)).endswith(
         "it was missing, and is there again: the root inbox is being compared with the catalogue now."
     )
@@ -363,7 +363,7 @@ async def test_a_known_file_is_told_with_the_other_places_of_its_content(world: 
 async def test_a_file_that_has_changed_waits_for_the_next_look(world: World, inbox: Path) -> None:
     path = await ingest(world, inbox / "a.txt")
     path.write_text("violets are blue")
-    changed = "has changed since it was catalogued as asset 1 (imported …): "
+    changed = "has changed since it was catalogued as asset 1 (here since …): "
     assert asset(await say(world, path, WATCHED)) == f"{changed}it waits for the next look (every 15m at least)."
     assert asset(await say(world, path)) == f"{changed}no damd runs, and the next `damd run` looks at it."
     assert asset(await say(world, path, {"roots": []})) == f"{changed}the damd that runs does not watch the root inbox."
@@ -415,7 +415,7 @@ async def test_a_root_that_only_the_catalogue_knows_has_the_defaults(
     bare = World()
     bare.add_resource(Config(state=world.get_resource(Config).state))
     bare.add_resource(world.get_resource(Catalogue))
-    assert asset(await say(bare, path)) == "is asset 1 (imported …)."
+    assert asset(await say(bare, path)) == "is asset 1 (here since …)."
     assert await say(bare, inbox / "a.tmp") == 'is ignored by "*.tmp" (the defaults).'
 
 

@@ -147,6 +147,23 @@ def test_the_number_of_a_file_system_is_asked_once_until_the_table_changes(
         mounts.filesystem_of(folder + b"/not there")
 
 
+def test_what_carries_a_mount_point_is_told_from_the_folder_below_it(mountinfo: Path, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path / "bound")
+    (tmp_path / "bound" / "below").mkdir(parents=True)
+    number = filesystem_id(folder)
+    with closing(Mounts(mountinfo)) as mounts:
+        assert mounts.carrier_of(folder) == number == mounts.filesystem_of(folder)
+        assert mounts.carrier_of(b"/") != mounts.filesystem_of(b"/")
+        mounts.close()
+        # A bind mount of the same file system.
+        with mountinfo.open("a") as table:
+            table.write(LINE.format(number=99, mount_point=os.fsdecode(folder), kind="ext4"))
+        bound = mounts.carrier_of(folder)
+        assert bound not in {number, mounts.filesystem_of(folder)}
+        assert -(2**63) <= bound < 2**63
+        assert mounts.carrier_of(folder + b"/below") == number == mounts.filesystem_of(folder)
+
+
 def test_a_closed_table_leaves_no_file_open(mountinfo: Path) -> None:
     descriptors = Path("/proc/self/fd")
     if not descriptors.exists():

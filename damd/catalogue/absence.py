@@ -204,37 +204,50 @@ def mark_missing(
     return events
 
 
-def hold(session: Session, root: str, because: str, *, at: datetime, is_absent: bool = False) -> None:
-    """Note that nothing of this root is taken for deleted, and why; since when stays.
+def hold(session: Session, root: str, because: str, *, missing: int | None, at: datetime) -> None:
+    """Note that nothing of this root is taken for deleted, or not all, and why; since when stays.
 
-    What was accepted stays too, unless the root `is_absent`: what comes back may be an empty mount point, and nobody
-    meant that.
+    Args:
+        session: The transaction.
+        root: The root's name.
+        because: Why, for people.
+        missing: How many files that is about; None where the root is not there. Then what was accepted is forgotten:
+            what comes back may be an empty mount point, and nobody meant that.
+        at: Now.
     """
     values: dict[str, Any] = {
         "held_since": sqlalchemy.func.coalesce(col(Root.held_since), at),
         "held_because": because,
-        **({"accepted_at": None} if is_absent else {}),
+        "held_missing": missing,
+        **({"accepted_at": None, "accepted_missing": None} if missing is None else {}),
     }
     session.execute(update(Root).where(col(Root.name) == root).values(values))
 
 
 def release(session: Session, root: str) -> None:
     """The root is held no longer, and what was accepted has passed."""
-    values = {"held_since": None, "held_because": None, "accepted_at": None}
-    session.execute(update(Root).where(col(Root.name) == root).values(**values))
+    names = ("held_since", "held_because", "held_missing", "accepted_at", "accepted_missing")
+    session.execute(update(Root).where(col(Root.name) == root).values(dict.fromkeys(names)))
 
 
 def accept(session: Session, root: str, *, at: datetime) -> bool:
-    """A person says that what is held may pass; False where nothing is."""
-    held = (col(Root.name) == root) & col(Root.held_since).is_not(None)
-    statement = update(Root).where(held).values(accepted_at=at).returning(col(Root.name))
-    return session.execute(statement).first() is not None
+    """A person says that as many files as are held may pass; False where none are."""
+    held = (col(Root.name) == root) & col(Root.held_missing).is_not(None)
+    values = {"accepted_at": at, "accepted_missing": col(Root.held_missing)}
+    return session.execute(update(Root).where(held).values(values).returning(col(Root.name))).first() is not None
 
 
-def is_accepted(session: Session, root: str) -> bool:
-    """Whether a person said so, and it has not passed yet."""
-    statement = sqlalchemy.select(col(Root.accepted_at)).where(col(Root.name) == root)
-    return session.execute(statement).scalar() is not None
+def accepted_missing(session: Session, root: str) -> int | None:
+    """How many files may go missing since a person said so, and it has not passed yet; None if nobody did."""
+    statement = sqlalchemy.select(col(Root.accepted_missing)).where(col(Root.name) == root)
+    number: int | None = session.execute(statement).scalar()
+    return number
+
+
+def note_passed(session: Session, root: str, count: int) -> None:
+    """So many of the files that were accepted have been marked."""
+    values = {"accepted_missing": col(Root.accepted_missing) - count}
+    session.execute(update(Root).where(col(Root.name) == root).values(values))
 
 
 def forget_failures_at(session: Session, root: str, paths: Sequence[bytes]) -> None:

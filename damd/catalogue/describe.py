@@ -187,6 +187,7 @@ def root_states(session: Session) -> list[dict[str, Any]]:
             "missing": counts.get(root.name, (0, 0))[1],
             "held_since": _moment(root.held_since),
             "held_because": root.held_because,
+            "held_missing": root.held_missing,
             "accepted_at": _moment(root.accepted_at),
         }
         for root in session.exec(select(Root).order_by(col(Root.name)))

@@ -109,7 +109,7 @@ class Roots:
         mount = self._mounts.holding(os.path.join(folder, place.path)).path
         if _is_below(mount, folder):
             return VolumeKey(mount[self._length(place.root) + 1 :], self._mounts.filesystem_of(mount))
-        return VolumeKey(b"", self._mounts.filesystem_of(folder))
+        return VolumeKey(b"", self._mounts.carrier_of(folder))
 
 
 def _is_below(path: bytes, folder: bytes) -> bool:

@@ -197,7 +197,8 @@ class Root(Table, table=True):
     """A watched folder by its name, so that a location's path is known without the configuration.
 
     `claimed_at` is when the catalogue was first told of it. While it is held, nothing in it is taken for
-    deleted, and `held_because` says why; `accepted_at` is when a person said that it may pass, until it has.
+    deleted, and `held_because` says why; `held_missing` is how many files that is about, None where the root is not
+    there. `accepted_at` is when a person said that it may pass, and `accepted_missing` how many files still may.
     """
 
     __tablename__ = "root"
@@ -207,7 +208,9 @@ class Root(Table, table=True):
     claimed_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
     held_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     held_because: str | None = Field(default=None, sa_type=Text)
+    held_missing: int | None = None
     accepted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    accepted_missing: int | None = None
 
 
 class Failure(SeenPath, table=True):

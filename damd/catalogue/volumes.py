@@ -58,9 +58,15 @@ def sample(session: Session, root: str, key: VolumeKey) -> list[tuple[int, list[
 
 
 def _files_on(session: Session, root: str, volume: int) -> list[KnownFile]:
+    these = (col(Location.root) == root, col(Location.volume_id) == volume, col(Location.missing_since).is_(None))
+    known: int = session.execute(
+        sqlalchemy.select(sqlalchemy.func.count()).select_from(Location).where(*these)
+    ).scalar_one()
+    # From all over it: neighbours may share a folder that was moved away.
+    scattered = col(Location.id) % max(1, known // _SAMPLE) == 0
     statement = (
         sqlalchemy.select(col(Location.path), col(Location.size_bytes), col(Location.mtime_ns))
-        .where(col(Location.root) == root, col(Location.volume_id) == volume, col(Location.missing_since).is_(None))
+        .where(*these, scattered)
         .limit(_SAMPLE)
     )
     return [KnownFile(*row) for row in session.execute(statement)]

@@ -93,7 +93,9 @@ def _print_table(described: list[dict[str, Any]]) -> None:
         size = f"{image['width']}×{image['height']}" if image else ""
         locations = asset["locations"]
         more = f" (+{len(locations) - 1})" if len(locations) > 1 else ""
-        where = printable(locations[0]["path"]) if locations else "-"
+        # What is there comes first; what went missing is said to be.
+        locations.sort(key=lambda location: location["missing_since"] is not None)
+        where = printable(locations[0]["path"]) + _if_missing(locations[0]) if locations else "-"
         kind = asset["mime_type"] or "unknown"
         typer.echo(f"{asset['asset_id']:>6}  {asset['sha256'][:12]}  {kind:<12}  {size:>11}  {where}{more}")
 
@@ -128,11 +130,16 @@ async def _find(world: World, asset: str) -> list[int]:
     return found
 
 
+def _if_missing(location: dict[str, Any]) -> str:
+    since = location["missing_since"]
+    return f" (missing since {since[:19].replace('T', ' ')} UTC)" if since is not None else ""
+
+
 def _print_asset(asset: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
         (name, asset[name]) for name in ("asset_id", "sha256", "size_bytes", "mime_type", "family", "first_name")
     ]
-    rows += [("location", location["path"]) for location in asset["locations"]]
+    rows += [("location", location["path"] + _if_missing(location)) for location in asset["locations"]]
     rows += [("preview", preview["path"]) for preview in asset["previews"]]
     for name, columns in asset["components"].items():
         for each in columns if isinstance(columns, list) else [columns]:

@@ -34,7 +34,7 @@ def explain(
     from damd import logs
 
     settings = load(config, state)
-    logs.configure("warning", settings.logging.format)
+    logs.configure("error", settings.logging.format)
     anyio.run(_explain, settings, paths, as_json)
 
 
@@ -213,7 +213,7 @@ def _all_the_same(it: Explanation) -> str:
 
 
 def _asset(location: Mapping[str, Any]) -> str:
-    asset = f"asset {location['asset_id']} (imported {when(location['imported_at'])})"
+    asset = f"asset {location['asset_id']} (here since {when(location['imported_at'])})"
     others, first = [other["path"] for other in location["others"]], location["duplicate_of"]
     if not others:
         return asset

@@ -16,9 +16,6 @@ from damd.errors import DaemonUnreachableError, DamdError
 if TYPE_CHECKING:
     from damd.config import Config
 
-_UNWATCHED = " cannot be watched ("
-"""In the reason, where nothing is known to be missing: `damd.errors.WatchError` says so."""
-
 roots = typer.Typer(no_args_is_help=True, help="List the watched folders, or accept a loss.", rich_markup_mode=None)
 
 
@@ -93,7 +90,7 @@ def _unknown(config: Config, name: str) -> dict[str, Any]:
     from damd.events import readable_path
 
     path, path_base64 = readable_path(os.fsencode(config.roots[name].path))
-    held: dict[str, Any] = dict.fromkeys(("held_since", "held_because", "accepted_at"))
+    held: dict[str, Any] = dict.fromkeys(("held_since", "held_because", "held_missing", "accepted_at"))
     return (
         {"name": name, "path": path}
         | ({"path_base64": path_base64} if path_base64 is not None else {})
@@ -139,7 +136,7 @@ def _lines(root: dict[str, Any]) -> list[str]:
 def _advice(root: dict[str, Any]) -> str:
     if not root["there"]:
         return "Mount it, or remove it from the configuration"
-    if _UNWATCHED in root["held_because"]:
+    if root["held_missing"] is None:
         return "A running damd tries again, and releases it"
     if root["accepted_at"] is not None:
         return f"Accepted {when(root['accepted_at'])}: the next scan lets it pass"
@@ -161,7 +158,8 @@ async def _accept(config: Config, name: str, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "held_because": root["held_because"], "accepted": True, "scanning": is_scanned})
         return
-    say(f"Accepted: {root['held_because']}. What is not there is marked missing; assets are never deleted.")
+    files = count_of_files(root["held_missing"])
+    say(f"Accepted: in {name}, {files} that are not there will be marked missing; assets are never deleted.")
     say("The daemon looks at it now." if is_scanned else "The next `damd run` that watches it does so.")
 
 
@@ -182,7 +180,7 @@ async def _acceptable(name: str, states: list[dict[str, Any]]) -> dict[str, Any]
             f"The root {name} ({root['path']}) is not there ({problem}), so that nothing in it can be missed: "
             "mount it, or remove it from the configuration"
         )
-    if _UNWATCHED in root["held_because"]:
+    if root["held_missing"] is None:
         raise DamdError(
             f"Nothing is known to be missing in the root {name}, which could not be watched: "
             "a running damd looks at it again, and tells what it misses"

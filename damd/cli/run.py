@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,7 @@ def run(
 def _has_hanging_threads() -> bool:
     """Whether a thread still waits for a dead network mount; idle ones end with the loop that they served."""
     others = [thread for thread in threading.enumerate() if thread is not threading.main_thread() and not thread.daemon]
+    until = time.monotonic() + _LAST_MOMENT_S  # for all of them together
     for thread in others:
-        thread.join(_LAST_MOMENT_S)
+        thread.join(max(0.0, until - time.monotonic()))
     return any(thread.is_alive() for thread in others)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import anyio.to_thread
+import anyio
 from sqlmodel import Session
 
 from damd.catalogue.queries import (
@@ -30,9 +30,9 @@ from damd.catalogue.queries import (
 from damd.catalogue.record import Finding, record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.errors import FileChangedError, NotAFileError, UnreadableFileError, UnsupportedTypeError
-from damd.fingerprint import Signature, calculate_hash, take_signature, young_s
-from damd.ingest.failures import GONE, as_file_error, failed, is_gone, note_failure, soon
+from damd.errors import FileChangedError, FileError, NotAFileError, UnreadableFileError, UnsupportedTypeError
+from damd.fingerprint import Signature, calculate_hash, look_in, take_signature, young_s
+from damd.ingest.failures import GONE, as_file_error, failed, note_failure, soon
 from damd.ingest.moves import follow_move
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
@@ -73,24 +73,27 @@ async def handle_ingest_file(
     """
     started_at_s = time.time()
     try:
-        finding, is_link = await anyio.to_thread.run_sync(_look, roots, policies, cmd.file_path)
+        # By the path as it is spelt: to resolve it is a look, too.
+        near = roots.place_of(os.fsencode(cmd.file_path)).root
+        finding, is_link = await look_in(near, _look, roots, policies, cmd.file_path)
     except OSError as error:
         gone = error.errno in GONE
         return failed(UnreadableFileError(error), None if gone else soon(), is_news=not gone)
     try:
         known, former = await catalogue.read(functools.partial(_look_up, finding=finding))
-        policy = policies.of(finding.place.root)
+        root = finding.place.root
+        policy = policies.of(root)
         if known.location and known.location.signature == finding.signature:
-            return await _stay(world, cmd.file_path, finding.signature, policy, known.location)
+            return await _stay(world, cmd.file_path, finding, policy, known.location)
         if known.failure and still_stands(known.failure, finding.signature, policy, families):
             return failed(known.failure.reason, known.failure.next_attempt_at, is_news=False)
-        if is_link and await anyio.to_thread.run_sync(_leads_elsewhere, cmd.file_path, policy):
+        if is_link and await look_in(root, _leads_elsewhere, cmd.file_path, policy):
             return IngestResult(status=IngestStatus.SKIPPED, reason=LINK_NOT_FOLLOWED)
-        followed = await _follow(world, cmd, finding.signature, policy, former)
+        followed = await _follow(world, cmd, finding, policy, former)
         return followed or await _ingest(world, cmd.file_path, finding, started_at_s, policy, known.location)
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
         file_error = as_file_error(error, cmd.file_path)
-        if await is_gone(cmd.file_path, file_error):
+        if await _is_gone(cmd.file_path, file_error, finding.place.root):
             return failed(file_error, None, is_news=False)
         return await note_failure(catalogue, finding, file_error)
 
@@ -114,14 +117,18 @@ def _look_up(session: Session, finding: Finding) -> tuple[KnownPath, list[Former
     return known, former_by_inode(session, finding.place, finding.signature)
 
 
-async def _stay(
-    world: World, path: Path, signature: Signature, policy: RootPolicy, known: KnownLocation
-) -> IngestResult:
+async def _is_gone(path: Path, error: FileError, root: str) -> bool:
+    """Whether the error only tells that there is no file any more."""
+    says_so = isinstance(error, UnreadableFileError) and error.errno in GONE
+    return says_so and not await look_in(root, os.path.lexists, path)
+
+
+async def _stay(world: World, path: Path, seen: Finding, policy: RootPolicy, known: KnownLocation) -> IngestResult:
     """A known path with the signature that it had; it was missing, perhaps, and is found again."""
     if known.missing:
         roots = world.get_resource(Roots)
-        look = functools.partial(find_unchanged, roots, path, signature, follow_symlinks=policy.follow_symlinks)
-        finding = await anyio.to_thread.run_sync(look)
+        look = functools.partial(find_unchanged, roots, path, seen.signature, follow_symlinks=policy.follow_symlinks)
+        finding = await look_in(seen.place.root, look)
         await world.get_resource(Catalogue).write(lambda session: record_location(session, known.asset_id, finding))
     return _already_imported(known)
 
@@ -129,16 +136,14 @@ async def _stay(
 async def _follow(
     world: World,
     cmd: IngestFileCommand,
-    signature: Signature,
+    seen: Finding,
     policy: RootPolicy,
     former: Sequence[FormerLocation],
 ) -> IngestResult | None:
     if not former:
         return None
     follow_symlinks, moved_from = policy.follow_symlinks, cmd.moved_from
-    return await follow_move(
-        world, cmd.file_path, signature, former, moved_from=moved_from, follow_symlinks=follow_symlinks
-    )
+    return await follow_move(world, cmd.file_path, seen, former, moved_from=moved_from, follow_symlinks=follow_symlinks)
 
 
 def _leads_elsewhere(path: Path, policy: RootPolicy) -> bool:
@@ -173,11 +178,11 @@ async def _ingest(
     policy: RootPolicy,
     known: KnownLocation | None,
 ) -> IngestResult | CommandResult:
-    signature = finding.signature
+    signature, root = finding.signature, finding.place.root
     for _ in range(ROUNDS):
         # What is written from here on leaves the file another signature than this one.
         await anyio.sleep(young_s(signature, time.time_ns()))
-        file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks)
+        file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks, root=root)
         process = ProcessFileByHashCommand(
             file_path=path,
             file_hash=file_hash,
@@ -185,13 +190,13 @@ async def _ingest(
             started_at_s=started_at_s,
             announce=policy.announces(signature),
             follow_symlinks=policy.follow_symlinks,
-            root=finding.place.root,
+            root=root,
         )
         try:
             result = await world.dispatch_command(process)
         except FileChangedError:
             look = functools.partial(take_signature, path, follow_symlinks=policy.follow_symlinks)
-            signature = await anyio.to_thread.run_sync(look)
+            signature = await look_in(root, look)
         else:
             return _already_imported(known) if known and known.sha256 == file_hash else result
     raise FileChangedError

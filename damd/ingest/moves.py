@@ -4,31 +4,43 @@ An inode is reused: to delete a file and to create one of equal size, with its m
 same inode, size and mtime. So they only suggest which file this may be. It is believed where the birth times
 agree, or, where nobody knows them, where the kernel itself reported the rename. What is not believed is
 hashed, and then a location of that content whose file is gone is where it came from.
+
+The other location may lie in another root, and that one's file system may not answer: then it is out of reach,
+and nothing is concluded.
 """
 
 # ruff: noqa: PTH116, PTH117, PTH120, PTH208 - pathlib has no paths of bytes
 
 from __future__ import annotations
 
-import functools
 import os
+import threading
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
+from anyio.lowlevel import RunVar
 
 from damd.catalogue.queries import FormerLocation
 from damd.catalogue.record import Finding, record_link, record_move
-from damd.catalogue.roots import Roots
+from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import FileChangedError
-from damd.fingerprint import Signature
+from damd.fingerprint import Seen, Signature, look_in
 from damd.ingest.failures import GONE
 from damd.media.base import find_unchanged
 from damd.results import DUPLICATE_HASH, MOVED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 from damd.world import World
+
+_PATIENCE_S = 10.0
+"""A disk that sleeps has spun up by then."""
+_HANGING = 4
+"""So many looks at another root may hang; nobody looks there again before one of them has ended."""
+_hanging: RunVar[defaultdict[str, list[threading.Event]]] = RunVar("damd hanging looks")
 
 
 class Kinship(Enum):
@@ -43,10 +55,13 @@ class Kinship(Enum):
     LINKED = auto()
 
 
+Verdict = tuple[Kinship, FormerLocation]
+
+
 async def follow_move(
     world: World,
     path: Path,
-    signature: Signature,
+    seen: Finding,
     candidates: Sequence[FormerLocation],
     *,
     moved_from: Path | None,
@@ -57,7 +72,7 @@ async def follow_move(
     Args:
         world: Whose catalogue.
         path: The file.
-        signature: What it had when it was looked up.
+        seen: What was found there when it was looked up.
         candidates: The other locations of its inode, size and mtime.
         moved_from: Where it was renamed from, as the kernel says.
         follow_symlinks: Whether the path may be a symbolic link.
@@ -67,14 +82,23 @@ async def follow_move(
         OSError: Its file system cannot be asked.
     """
     roots = world.get_resource(Roots)
-    look = functools.partial(find_unchanged, roots, path, signature, follow_symlinks=follow_symlinks)
+    root = seen.place.root
+    near, far = _by_root(root, candidates)
+
+    def look() -> tuple[Finding, Place | None, list[Verdict]]:
+        finding = find_unchanged(roots, path, seen.signature, follow_symlinks=follow_symlinks)
+        renamed = roots.place(moved_from) if moved_from is not None else None
+        return finding, renamed, _judge_all(roots, finding, near, renamed)
+
     try:
-        finding, closest = await anyio.to_thread.run_sync(_find_closest, roots, look, candidates, moved_from)
+        finding, renamed, verdicts = await look_in(root, look)
     except FileChangedError:
         return None  # whoever hashes it looks at it anew
-    if closest is None:
+    for other, there in far.items():
+        verdicts += await _look_elsewhere(other, _judge_all, roots, finding, there, renamed) or []
+    if not verdicts:
         return None
-    kinship, known = closest
+    kinship, known = _closest(verdicts, renamed)
     if kinship is not Kinship.RESPELT and not await _record(world, kinship, known, finding):
         return None
     return _result(kinship, known)
@@ -89,7 +113,10 @@ async def record_if_moved(world: World, finding: Finding, candidates: Sequence[F
         candidates: The other locations of its content, of the same size and mtime.
     """
     roots = world.get_resource(Roots)
-    gone = await anyio.to_thread.run_sync(_gone_ones, roots, finding, candidates)
+    near, far = _by_root(finding.place.root, candidates)
+    gone = await look_in(finding.place.root, _gone_ones, roots, finding, near) if near else []
+    for other, there in far.items():
+        gone += await _look_elsewhere(other, _gone_ones, roots, finding, there) or []
     for known in gone:
         if await _record(world, Kinship.MOVED, known, finding):
             return _result(Kinship.MOVED, known)
@@ -117,23 +144,62 @@ def _result(kinship: Kinship, known: FormerLocation) -> IngestResult:
     )
 
 
-def _find_closest(
-    roots: Roots, look: Callable[[], Finding], candidates: Sequence[FormerLocation], moved_from: Path | None
-) -> tuple[Finding, tuple[Kinship, FormerLocation] | None]:
-    """The file, and the candidate that tells most: a move rather than a link, since one of several links may move."""
-    finding = look()
-    renamed = roots.place(moved_from) if moved_from is not None else None
-    found: dict[Kinship, FormerLocation] = {}
-    # The missing ones last: of two names that are gone, the one that was there has moved.
-    for known in sorted(candidates, key=lambda known: known.missing):
-        is_pair = known.place == renamed
+def _by_root(
+    root: str, candidates: Sequence[FormerLocation]
+) -> tuple[list[FormerLocation], dict[str, list[FormerLocation]]]:
+    """Those of this root, and the others by theirs."""
+    by_root: defaultdict[str, list[FormerLocation]] = defaultdict(list)
+    for known in candidates:
+        by_root[known.place.root].append(known)
+    return by_root.pop(root, []), by_root
+
+
+async def _look_elsewhere(root: str, look: Callable[..., Seen], *arguments: object) -> Seen | None:
+    """What a look at another root's files returns; None where it does not answer."""
+    try:
+        by_root = _hanging.get()
+    except LookupError:
+        by_root = defaultdict(list)
+        _hanging.set(by_root)
+    hanging = by_root[root]
+    hanging[:] = [each for each in hanging if not each.is_set()]
+    if len(hanging) >= _HANGING:
+        return None
+    ended = threading.Event()
+
+    def take() -> Seen:
         try:
-            kinship = judge(roots, finding, known, is_pair=is_pair)
+            return look(*arguments)
+        finally:
+            ended.set()
+
+    with anyio.move_on_after(_PATIENCE_S):
+        # Not in that root's own threads: they are busy with large files, or hang themselves.
+        return await anyio.to_thread.run_sync(take, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True)
+    hanging.append(ended)
+    return None
+
+
+def _judge_all(
+    roots: Roots, finding: Finding, candidates: Sequence[FormerLocation], renamed: Place | None
+) -> list[Verdict]:
+    """Those of the candidates that the file has to do with; blocking."""
+    verdicts = []
+    for known in candidates:
+        try:
+            kinship = judge(roots, finding, known, is_pair=known.place == renamed)
         except OSError:
             continue  # out of reach: nothing is concluded
-        if kinship is not None and (is_pair or kinship not in found):
-            found[kinship] = known
-    return finding, next(((kinship, found[kinship]) for kinship in Kinship if kinship in found), None)
+        if kinship is not None:
+            verdicts.append((kinship, known))
+    return verdicts
+
+
+def _closest(verdicts: Sequence[Verdict], renamed: Place | None) -> Verdict:
+    """What tells most: a move rather than a link, since one of several links may move."""
+    kinds = list(Kinship)
+    # The missing ones last: of two names that are gone, the one that was there has moved.
+    return min(verdicts, key=lambda each: (kinds.index(each[0]), each[1].place != renamed, each[1].missing))
 
 
 def judge(roots: Roots, finding: Finding, known: FormerLocation, *, is_pair: bool) -> Kinship | None:

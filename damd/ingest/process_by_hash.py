@@ -6,18 +6,25 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import anyio.to_thread
-
 from damd.catalogue.queries import find_asset, former_by_content
 from damd.catalogue.record import record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
-from damd.fingerprint import Signature
+from damd.fingerprint import Signature, look_in
 from damd.ingest.moves import record_if_moved
 from damd.ingest.policy import RootPolicies
-from damd.media.base import Families, HashedFileCommand, ProcessMediaCommand, Reading, begin, conclude, find_unchanged
+from damd.media.base import (
+    Families,
+    HashedFileCommand,
+    ProcessMediaCommand,
+    Reading,
+    begin,
+    conclude,
+    find_unchanged,
+    root_as_spelt,
+)
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.world import CommandResult, World, handles_command
 
@@ -45,7 +52,7 @@ async def handle_process_by_hash(
     asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
     if asset_id is not None:
         return await _add_location(world, cmd, signature, asset_id)
-    mime_type = await anyio.to_thread.run_sync(_mime_type, cmd.file_path)
+    mime_type = await look_in(root_as_spelt(roots, cmd), _mime_type, cmd.file_path)
     family = families.of(mime_type)
     command_type = family.command if family else ProcessMediaCommand
     command = command_type(**vars(cmd) | {"signature": signature}, mime_type=mime_type)
@@ -64,7 +71,7 @@ async def handle_process_by_hash(
 async def _root_of(roots: Roots, cmd: ProcessFileByHashCommand) -> str:
     if cmd.root is not None:
         return cmd.root
-    return (await anyio.to_thread.run_sync(roots.place, cmd.file_path)).root
+    return (await look_in(root_as_spelt(roots, cmd), roots.place, cmd.file_path)).root
 
 
 async def _add_location(
@@ -72,7 +79,7 @@ async def _add_location(
 ) -> IngestResult:
     roots, catalogue = world.get_resource(Roots), world.get_resource(Catalogue)
     look = functools.partial(find_unchanged, roots, cmd.file_path, signature, follow_symlinks=cmd.follow_symlinks)
-    finding = await anyio.to_thread.run_sync(look)
+    finding = await look_in(root_as_spelt(roots, cmd), look)
     former = await catalogue.read(lambda session: former_by_content(session, asset_id, finding.place, signature))
     if former and (moved := await record_if_moved(world, finding, former)) is not None:
         return moved

@@ -22,7 +22,7 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Component, Preview
 from damd.errors import FileChangedError
 from damd.events import FileImportedEvent, readable_path
-from damd.fingerprint import Signature, born_ns, regular_file_status, take_signature
+from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.thumbnails import Drafts, Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World
@@ -115,7 +115,7 @@ async def begin(command: HashedFileCommand) -> Signature:
     if command.signature is not None:
         return command.signature
     look = functools.partial(take_signature, command.file_path, follow_symlinks=command.follow_symlinks)
-    return await anyio.to_thread.run_sync(look)
+    return await look_in(command.root or "", look)
 
 
 def find_unchanged(roots: Roots, path: Path, signature: Signature, *, follow_symlinks: bool = False) -> Finding:
@@ -153,8 +153,11 @@ async def conclude(
         FileChangedError: The file is no longer the one that was hashed; nothing was recorded.
     """
     roots = world.get_resource(Roots)
-    look = functools.partial(_look_again, roots, command, signature, reading)
-    finding, previews = await anyio.to_thread.run_sync(look)
+    follow_symlinks = command.follow_symlinks
+    look = functools.partial(find_unchanged, roots, command.file_path, signature, follow_symlinks=follow_symlinks)
+    finding = await look_in(root_as_spelt(roots, command), look)
+    # Apart from the look, which may hang and be left to itself: a draft must not be published while it is discarded.
+    previews = await anyio.to_thread.run_sync(reading.drafts.publish, reading.previews) if reading.drafts else []
     asset = NewAsset(
         command.file_hash,
         finding,
@@ -170,11 +173,9 @@ async def conclude(
     return _result(world, command, recorded, family, previews)
 
 
-def _look_again(
-    roots: Roots, command: ProcessMediaCommand, signature: Signature, reading: Reading
-) -> tuple[Finding, list[WrittenPreview]]:
-    finding = find_unchanged(roots, command.file_path, signature, follow_symlinks=command.follow_symlinks)
-    return finding, reading.drafts.publish(reading.previews) if reading.drafts else []
+def root_as_spelt(roots: Roots, command: HashedFileCommand) -> str:
+    """The root in whose threads the file is looked at, found without a look; empty outside every root."""
+    return roots.place_of(os.fsencode(command.file_path)).root if command.root is None else command.root
 
 
 def _properties(command: ProcessMediaCommand, signature: Signature, family: str | None) -> Properties:

@@ -131,12 +131,16 @@ class Sink(Protocol):
         """A path may have changed; False when there is no room for it."""
         ...
 
-    async def offer(self, path: bytes, *, root: str, settle_s: float) -> None:
+    async def offer(self, path: bytes, *, root: str, settle_s: float, moved_from: bytes | None = None) -> None:
         """The same, awaiting room."""
         ...
 
     async def caught_up(self, root: str) -> frozenset[int]:
-        """Wait until what waits now has been dealt with; the inodes of what does not come to rest."""
+        """Wait, for a bounded time, until what waits now has been dealt with.
+
+        Returns:
+            The inodes of all that still waits, in any root: a file that is missing here may have moved there.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
-"""Sightings without the kernel's help: for network mounts, and where inotify cannot be had.
+"""No sightings at all: for network mounts, whose changes the kernel does not report, and wherever inotify is not.
 
-Comparing a root with the catalogue finds every difference by itself, so all that is left to do here is to
-ask for it often enough.
+Comparing a root with the catalogue finds every difference by itself, so all that is left to say here is that
+nothing of it is watched. Whoever reconciles it polls what is not watched.
 """
 
 from __future__ import annotations
@@ -23,29 +23,21 @@ LONGEST_INTERVAL_S = 60.0
 
 
 class PollingWatcher:
-    """Marks the whole root every ``rescan``, and at least every minute; implements `Watcher`.
-
-    The pause begins when the next batch is asked for: a scan that takes longer than the interval is followed
-    by a pause, not by the next scan.
+    """A root of which nothing is heard; implements `Watcher`.
 
     Args:
-        root: Which folder, and how often.
-        wants_folder: Not asked: whoever reconciles the root leaves out what it does not want.
-        canary: Not touched: nothing that could fall silent is listened to.
-        interval_s: Seconds between two marks, instead.
+        root: Which folder.
+        wants_folder: Nobody asks: no folder is watched.
+        canary: Nobody asks: nothing can fall silent.
     """
 
     def __init__(
         self,
         root: RootSettings,
-        wants_folder: Callable[[bytes], bool] = every_folder,  # noqa: ARG002 - every source is made alike
-        canary: Path | None = None,  # noqa: ARG002 - every source is made alike
-        *,
-        interval_s: float | None = None,
+        wants_folder: Callable[[bytes], bool] = every_folder,  # noqa: ARG002 - what every watcher is made of
+        canary: Path | None = None,  # noqa: ARG002 - what every watcher is made of
     ) -> None:
         self._root = root.path
-        rescan_s = min(root.rescan.total_seconds(), LONGEST_INTERVAL_S)
-        self.interval_s = rescan_s if interval_s is None else interval_s
         self._left = anyio.Event()
 
     async def __aenter__(self) -> Self:
@@ -60,13 +52,10 @@ class PollingWatcher:
 
     @property
     def unwatched(self) -> frozenset[bytes]:
-        """None: the whole root is looked at each time."""
-        return frozenset()
+        """All of it."""
+        return frozenset({os.fsencode(self._root)})
 
     async def next_batch(self) -> list[Sighting]:
-        """Wait for one interval, and mark the root."""
-        with anyio.move_on_after(self.interval_s):
-            await self._left.wait()
-        if self._left.is_set():
-            raise anyio.ClosedResourceError
-        return [Sighting(os.fsencode(self._root), is_mark=True)]
+        """There is never anything: it only ends."""
+        await self._left.wait()
+        raise anyio.ClosedResourceError

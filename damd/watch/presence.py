@@ -53,7 +53,7 @@ def look_for(folder: bytes, mounts: Mounts) -> Presence:
 def _look_once(folder: bytes, mounts: Mounts) -> Presence:
     os.scandir(folder).close()
     status = os.stat(folder)
-    own = VolumeKey(b"", mounts.filesystem_of(folder))
+    own = VolumeKey(b"", mounts.carrier_of(folder))
     nested = []
     for mount in mounts.below(folder):
         with suppress(OSError):  # it does not answer: what lies on it is out of reach

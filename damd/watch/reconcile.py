@@ -92,11 +92,12 @@ def _stretches(walk: Iterable[list[tuple[bytes, Numbers]]], within: Bounds) -> I
     low = within.low
     found: dict[bytes, Numbers] = {}
     for files in walk:
-        found.update(files)
-        if len(found) >= _PIECE:
-            high = _next(files[-1][0])
-            yield _Piece(Bounds(low, high), found)
-            low, found = high, {}
+        for start in range(0, len(files), _PIECE):  # a folder may be wide
+            found.update(files[start : start + _PIECE])
+            if len(found) >= _PIECE:
+                high = _next(files[min(start + _PIECE, len(files)) - 1][0])
+                yield _Piece(Bounds(low, high), found)
+                low, found = high, {}
     yield _Piece(Bounds(low, within.high), found)
 
 

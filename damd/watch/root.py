@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -21,6 +21,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from damd.errors import CatalogueUnavailableError, DamdError, WatchError, WatchLostError
+from damd.events import readable
 from damd.watch import open_watcher
 from damd.watch.base import RootSettings, Sighting, Sink, Watcher
 from damd.watch.ignore_file import NAME
@@ -38,6 +39,7 @@ _MOST_MARKS = 1000
 """How many folders may wait to be reconciled before the whole root is, which is cheaper."""
 _GATHER_S = 0.1
 """Marks come in swarms: a tree that is unpacked, or deleted, marks each of its folders."""
+_HELD_RESCAN_S = 60.0
 _PAUSE_S = 5.0
 """Between two attempts to reconcile while the catalogue cannot be read."""
 _ABSENT_S = 2.0
@@ -80,7 +82,9 @@ class WatchedRoot:
         self.state = RootState()
         self._around = around
         self._settle_s = settings.settle.total_seconds()
-        self._marks: set[bytes] = set()
+        self._marks: dict[bytes, bytes | None] = {}
+        self._later: dict[bytes, float] = {}
+        self._is_looking = False
         self._marked = anyio.Event()
         # Its own, so that a file system that does not answer holds up nobody else's root.
         self._threads = anyio.CapacityLimiter(4)
@@ -103,7 +107,11 @@ class WatchedRoot:
                 presence = await self._look()
                 self.state.scanning = True  # all of it will be, once it is watched
                 async with open_watcher(self.settings, self._wants, self._around.canary) as watcher:
-                    self.state.backend = type(watcher).__name__.removesuffix("Watcher").lower()
+                    backend = type(watcher).__name__.removesuffix("Watcher").lower()
+                    if backend != self.state.backend:
+                        path = readable(self.tree.folder)
+                        _log.info("watching", root=self.tree.root, path=path, backend=backend)
+                    self.state.backend = backend
                     start()
                     await self._watch(watcher, presence, sink, on_reconciled)
             except WatchLostError as error:
@@ -116,7 +124,7 @@ class WatchedRoot:
                 await anyio.sleep(pause_s)
             except WatchError as error:
                 self.state.backend, self.state.scanning = None, False
-                await self._scanner.hold(str(error), is_absent=True)
+                await self._scanner.hold(str(error))
                 start()
                 await on_reconciled()
                 await anyio.sleep(_ABSENT_S)
@@ -126,11 +134,16 @@ class WatchedRoot:
         """Why nothing in it is taken for deleted, or not all; None if it is not held."""
         return self._scanner.held
 
-    def mark(self, path: bytes) -> None:
-        """Have this absolute path of the root, and what lies below it, reconciled soon."""
+    def mark(self, path: bytes, *, moved_from: bytes | None = None) -> None:
+        """Have this absolute path of the root, and what lies below it, reconciled soon.
+
+        Args:
+            path: The path.
+            moved_from: Where the system says that it was renamed from.
+        """
         if len(self._marks) >= _MOST_MARKS:
-            self._marks = {self.tree.folder}
-        self._marks.add(path)
+            self._marks = {self.tree.folder: None}
+        self._marks[path] = moved_from or self._marks.get(path)
         self._marked.set()
 
     async def _look(self) -> Presence:
@@ -139,13 +152,22 @@ class WatchedRoot:
         Raises:
             WatchError: It is not, or does not answer.
         """
-        look = functools.partial(look_for, self.tree.folder, self._around.mounts)
         try:
             with anyio.fail_after(_ANSWER_S):
-                return await anyio.to_thread.run_sync(look, limiter=self._threads, abandon_on_cancel=True)
+                # A look that hangs is left behind; no further thread follows it before it has come back.
+                while self._is_looking:  # noqa: ASYNC110 - what hangs tells nobody
+                    await anyio.sleep(_ABSENT_S)
+                return await anyio.to_thread.run_sync(self._look_once, limiter=self._threads, abandon_on_cancel=True)
         except TimeoutError:
             silence = OSError(errno.ETIMEDOUT, "it does not answer")
             raise WatchError(str(self.settings.path), silence) from None
+
+    def _look_once(self) -> Presence:
+        self._is_looking = True  # not before: who is cancelled on the way to the thread would leave it so
+        try:
+            return look_for(self.tree.folder, self._around.mounts)
+        finally:
+            self._is_looking = False
 
     def _wants(self, folder: bytes) -> bool:
         return self.tree.concerns(folder, is_directory=True)
@@ -193,7 +215,7 @@ class WatchedRoot:
                 judge = functools.partial(self._judge, batch[start : start + _BREATH])
                 for sighting in await anyio.to_thread.run_sync(judge, limiter=self._threads, abandon_on_cancel=True):
                     if sighting.is_mark or not self._sight(sink, sighting):
-                        self.mark(sighting.path)
+                        self.mark(sighting.path, moved_from=sighting.moved_from)
 
     def _sight(self, sink: Sink, sighting: Sighting) -> bool:
         return sink.sight(
@@ -209,10 +231,11 @@ class WatchedRoot:
         judged = []
         for sighting in batch:
             folder, _, name = sighting.path.rpartition(b"/")
-            if name == NAME:
+            if name == NAME and self.tree.concerns(folder or b"/", is_directory=True):
                 self.tree.rules.forget(self.tree.relative(folder))
-                judged.append(Sighting(folder or b"/", is_mark=True))
-            elif self.tree.concerns(sighting.path, is_directory=False) or (
+                # Other folders may be wanted now, and need watches.
+                raise WatchLostError(f"the rules in {readable(folder)} changed")
+            if self.tree.concerns(sighting.path, is_directory=False) or (
                 sighting.is_mark and self.tree.concerns(sighting.path, is_directory=True)
             ):
                 judged.append(sighting)
@@ -222,44 +245,54 @@ class WatchedRoot:
         self, watcher: Watcher, presence: Presence, sink: Sink, on_reconciled: Callable[[], Awaitable[None]]
     ) -> None:
         """Compare the whole root, then what is marked, what is polled, and again the whole whenever it is time."""
-        whole = {self.tree.folder}
-        rescan_s = self.settings.rescan.total_seconds()
+        whole: dict[bytes, bytes | None] = {self.tree.folder: None}
         marks, rescan_at, poll_at = whole, 0.0, 0.0
         while True:
             await self._scan(marks, presence, sink)
             polled = watcher.unwatched | self._scanner.polled
             if self.tree.folder in marks:
-                rescan_at = anyio.current_time() + rescan_s
+                rescan_at = anyio.current_time() + self._rescan_s
                 await on_reconciled()
-            if self.tree.folder in marks or polled <= marks:
+            # After the scan, so that one which takes longer than the interval is followed by a pause.
+            if self.tree.folder in marks or polled <= marks.keys():
                 poll_at = anyio.current_time() + LONGEST_INTERVAL_S
-            self.state.unwatched = len(polled)
+            self.state.unwatched = len(polled - {self.tree.folder})
             marks = await self._next_marks(min(rescan_at, poll_at) if polled else rescan_at)
             if anyio.current_time() >= rescan_at:
                 marks = whole
             elif polled and anyio.current_time() >= poll_at:
-                marks |= polled
+                marks |= dict.fromkeys(polled)
 
-    async def _next_marks(self, deadline: float) -> set[bytes]:
+    @property
+    def _rescan_s(self) -> float:
+        """While the root is held, what it misses may come back, which nobody would want to wait for."""
+        rescan_s = self.settings.rescan.total_seconds()
+        return rescan_s if self.held is None else min(rescan_s, _HELD_RESCAN_S)
+
+    async def _next_marks(self, deadline: float) -> dict[bytes, bytes | None]:
+        """What is marked, once there is something; nothing when the time is over."""
+        deadline = min(deadline, *self._later.values()) if self._later else deadline
         with anyio.move_on_after(max(0.0, deadline - anyio.current_time())):
             await self._marked.wait()
             await anyio.sleep(_GATHER_S)
-        marks, self._marks = self._marks, set()
+        marks, self._marks = self._marks, {}
         self._marked = anyio.Event()
-        return marks
+        due = [path for path, at in self._later.items() if at <= anyio.current_time()]
+        for path in due:
+            del self._later[path]
+        return dict.fromkeys(due) | marks
 
-    async def _scan(self, marks: set[bytes], presence: Presence, sink: Sink) -> None:
+    async def _scan(self, marks: Mapping[bytes, bytes | None], presence: Presence, sink: Sink) -> None:
         whole = self.tree.folder in marks
         self.state.scanning = whole
-        demand = functools.partial(self._demand, presence)
-        below = [self.tree.relative(path) for path in _outermost(marks)]
+        below = {self.tree.relative(path): marks[path] for path in _outermost(marks)}
         while True:
             try:
                 again = await self._scanner.scan(
                     below,
                     whole=whole,
                     presence=presence,
-                    demand=demand,
+                    demand=functools.partial(self._demand, presence),
                     sink=sink,
                     is_disturbed=self._marked.is_set,
                 )
@@ -268,8 +301,13 @@ class WatchedRoot:
                 _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
             await anyio.sleep(_PAUSE_S)
         self.state.scanning = b"" in again
-        for path in again:
-            self.mark(self.tree.absolute(path))
+        if b"" in again:
+            self.mark(self.tree.folder)
+            return
+        for path, wait_s in again.items():
+            if len(self._later) >= _MOST_MARKS:
+                path = b""  # noqa: PLW2901 - all of it is cheaper
+            self._later[self.tree.absolute(path)] = anyio.current_time() + wait_s
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:
@@ -285,7 +323,7 @@ def _once(call: Callable[[], None]) -> Callable[[], None]:
     return once
 
 
-def _outermost(folders: set[bytes]) -> Iterator[bytes]:
+def _outermost(folders: Iterable[bytes]) -> Iterator[bytes]:
     """Without those that lie below another: a tree that is unpacked marks every folder in it."""
     last: bytes | None = None
     for folder in sorted(folders, key=lambda folder: folder.rstrip(b"/") + b"/"):

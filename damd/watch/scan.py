@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -25,7 +25,7 @@ import anyio.to_thread
 import structlog
 
 from damd.catalogue import absence, volumes
-from damd.catalogue.absence import Candidate, Comparison
+from damd.catalogue.absence import Candidate
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import now
@@ -33,6 +33,7 @@ from damd.errors import CatalogueUnavailableError
 from damd.events import Event, readable
 from damd.mounts import Mounts
 from damd.settings import format_share
+from damd.watch.absences import Absences
 from damd.watch.base import RootSettings, Sink
 from damd.watch.presence import Presence, Volumes, recognise
 from damd.watch.reconcile import differences, those_gone
@@ -42,13 +43,16 @@ _log = structlog.get_logger(__name__)
 
 LEAST_ALLOWED = 100
 """So many files may always go missing at once."""
-_MOST_ACCEPTED = 50_000
-"""Files that are marked missing by one scan, where a person accepted it; the next scan goes on."""
+_MOST_KEPT = 50_000
+"""Paths that one scan keeps which it did not find; where more are accepted, the next scan goes on."""
 _REPETITIONS = 3
 """Scans that follow one another where more was moved than can be told from what went missing."""
 _DEFERRED_S = 10.0
 """For how long what went missing is looked for again, while more marks arrive: it may have moved to one of them."""
-_WHOLE = (b"",)
+_SPARED_S = 30.0
+"""Before a file is looked for again that may have moved to one that waits; waiting for those takes its time."""
+_DEFERRED_FOR_S = 1.0
+_WHOLE: Mapping[bytes, float] = {b"": 0.0}
 _MOST_UNREADABLE = 1000
 """Folders of which it is remembered that the log has told of them."""
 _LOOKED_UP_TOGETHER = 500
@@ -72,28 +76,6 @@ class Surroundings:
     mounts: Mounts
     announce: Callable[[Event], Awaitable[None]]
     canary: Path | None = None
-
-
-@dataclass
-class _Absences:
-    """What a scan did not find; no more of it than `most` is kept."""
-
-    most: int
-    unseen: list[bytes] = field(default_factory=list)
-    unseen_failures: list[bytes] = field(default_factory=list)
-    out_of_reach: int = 0
-    known: int = 0
-    overflowed: bool = False
-
-    def add(self, comparison: Comparison) -> None:
-        """Note what a piece of the scan says."""
-        self.known += comparison.known
-        self.out_of_reach += comparison.out_of_reach
-        room = max(0, self.most - len(self.unseen))
-        self.overflowed = self.overflowed or len(comparison.unseen) > room
-        self.unseen += comparison.unseen[:room]
-        # The next scan finds the others.
-        self.unseen_failures += comparison.unseen_failures[: max(0, self.most - len(self.unseen_failures))]
 
 
 class Scanner:
@@ -130,18 +112,19 @@ class Scanner:
 
     async def scan(
         self,
-        paths: Sequence[bytes],
+        paths: Mapping[bytes, bytes | None],
         *,
         whole: bool,
         presence: Presence,
         demand: Callable[[], Awaitable[None]],
         sink: Sink,
         is_disturbed: Callable[[], bool] = lambda: False,
-    ) -> Sequence[bytes]:
+    ) -> Mapping[bytes, float]:
         """Sight every difference at and below these paths, and conclude what is missing there.
 
         Args:
-            paths: From the root's folder; just the empty one for the whole root.
+            paths: From the root's folder, each with the absolute path from which the system says that it was
+                renamed, if it does; just the empty one for the whole root.
             whole: Whether it is the whole root.
             presence: The root as it was when its watches were armed.
             demand: Raises where the root is not the one that it was.
@@ -149,7 +132,7 @@ class Scanner:
             is_disturbed: Whether more is marked already.
 
         Returns:
-            The paths that need to be scanned again, since this scan could not conclude.
+            The paths that need to be scanned again, since this scan could not conclude, and in how many seconds.
 
         Raises:
             CatalogueUnavailableError: The catalogue cannot be used now; nothing is lost if it is called again.
@@ -158,11 +141,13 @@ class Scanner:
         """
         version = self._around.mounts.version
         await demand()
-        accepted = whole and await self._is_accepted(presence)
-        if self._volumes is None or self._volumes.keys != presence.volumes or accepted:
+        accepted = await self._accepted(presence) if whole else None
+        if self._volumes is None or self._volumes.keys != presence.volumes or accepted is not None:
             self._volumes = await recognise(self._around.catalogue, self._tree.root, self._tree.folder, presence)
-        absences = _Absences(_MOST_ACCEPTED if accepted or not self._known else self._allowed + 1)
-        linked = [link for path in paths for link in await self._compare(path, absences, sink, version)]
+        most = self._allowed + (accepted or 0) + 1 if self._known else _MOST_KEPT
+        absences = Absences(min(most, max(_MOST_KEPT, self._allowed + 1)))
+        compare = functools.partial(self._compare, absences=absences, sink=sink, version=version)
+        linked = [link for path, origin in paths.items() for link in await compare(path, origin)]
         if whole:
             self._known = absences.known
             remote = (mount.path for mount in self._around.mounts.below(self._tree.folder) if mount.is_remote)
@@ -170,8 +155,13 @@ class Scanner:
         conclude = functools.partial(self._conclude, whole=whole, accepted=accepted, demand=demand, sink=sink)
         return await conclude(absences, is_disturbed=is_disturbed)
 
-    async def hold(self, because: str | None, *, is_absent: bool = False) -> None:
-        """Hold the root for this reason, or release it; logged when it changes, noted where the catalogue takes it."""
+    async def hold(self, because: str | None, *, missing: int | None = None) -> None:
+        """Hold the root for this reason, or release it; logged when it changes, noted where the catalogue takes it.
+
+        Args:
+            because: Why; None to release it.
+            missing: How many files that is about; None where the root is not there.
+        """
         before, self.held = self.held, because
         root = self._tree.root
         if because is not None and because != before:
@@ -182,7 +172,7 @@ class Scanner:
             if because is None:
                 await self._around.catalogue.write(functools.partial(absence.release, root=root))
             elif because != self._noted:
-                note = functools.partial(absence.hold, root=root, because=because, at=now(), is_absent=is_absent)
+                note = functools.partial(absence.hold, root=root, because=because, missing=missing, at=now())
                 await self._around.catalogue.write(note)
             self._noted = because
         except CatalogueUnavailableError as error:
@@ -192,15 +182,18 @@ class Scanner:
     def _allowed(self) -> int:
         return max(LEAST_ALLOWED, int(self._known * self._settings.max_missing))
 
-    async def _is_accepted(self, presence: Presence) -> bool:
+    async def _accepted(self, presence: Presence) -> int | None:
+        """How many files a person let pass that have not passed yet."""
         root = self._tree.root
-        accepted = await self._around.catalogue.read(functools.partial(absence.is_accepted, root=root))
-        if accepted:
+        accepted = await self._around.catalogue.read(functools.partial(absence.accepted_missing, root=root))
+        if accepted is not None:
             forget = functools.partial(volumes.accept, root=root, keys=presence.volumes)
             await self._around.catalogue.write(forget)
         return accepted
 
-    async def _compare(self, below: bytes, absences: _Absences, sink: Sink, version: int) -> list[bytes]:
+    async def _compare(
+        self, below: bytes, moved_from: bytes | None, *, absences: Absences, sink: Sink, version: int
+    ) -> list[bytes]:
         assert self._volumes is not None  # noqa: S101 - `scan` has seen to it
         walk = self._tree.walk(below)
         pieces = differences(self._around.catalogue, walk, self._volumes, limiter=self._threads)
@@ -216,6 +209,7 @@ class Scanner:
                         self._tree.absolute(path),
                         root=self._tree.root,
                         settle_s=self._settings.settle.total_seconds(),
+                        moved_from=moved_from + path[len(below) :] if moved_from is not None else None,
                     )
         self._tell_of_the_unreadable(walk)
         return walk.linked
@@ -232,49 +226,53 @@ class Scanner:
 
     async def _conclude(
         self,
-        absences: _Absences,
+        absences: Absences,
         *,
         whole: bool,
-        accepted: bool,
+        accepted: int | None,
         demand: Callable[[], Awaitable[None]],
         sink: Sink,
         is_disturbed: Callable[[], bool],
-    ) -> Sequence[bytes]:
+    ) -> Mapping[bytes, float]:
         if self._withheld and not whole:
-            return ()  # the whole of it decides
+            return {}  # the whole of it decides
         waiting: Collection[int] = frozenset()
         if absences.unseen or absences.unseen_failures:
             waiting = await sink.caught_up(self._tree.root)
         # A disk that was away for the look alone would be there before it, and after it.
         version = self._around.mounts.version
         await demand()
-        gone = await self._still_gone(absences.unseen, waiting)
+        gone, spared = await self._still_gone(absences.unseen, waiting)
         failures = await self._those_gone(absences.unseen_failures)
         await demand()
         if self._around.mounts.version != version:
-            return _WHOLE if self._is_repeated() else ()
+            return _WHOLE if self._is_repeated() else {}
         missing = len(gone) + (0 if whole else self._missing_since_whole)
-        excessive = missing > self._allowed and not accepted
+        excessive = missing > self._allowed + (accepted or 0)
         if excessive and not whole:
             return _WHOLE
-        if absences.overflowed and not accepted and not excessive:
+        if absences.overflowed and accepted is None and not excessive:
             # Most of what was not found has moved; what remains is told apart by another scan.
-            return _WHOLE if self._is_repeated() else ()
+            return _WHOLE if self._is_repeated() else {}
         self._repetitions = 0
         self._withheld = excessive
         deferred: Collection[bytes] = ()
         if not excessive:
-            deferred = self._defer(gone, is_disturbed=is_disturbed() and not accepted)
+            deferred = self._defer(gone, is_disturbed=is_disturbed() and accepted is None)
             await self._mark([candidate for candidate in gone if candidate.path not in deferred])
             forget = functools.partial(absence.forget_failures_at, root=self._tree.root, paths=failures)
             if failures:
                 await self._around.catalogue.write(forget)
         self._missing_since_whole = 0 if whole else missing - len(deferred)
-        if accepted and absences.overflowed:
+        if accepted is not None and absences.overflowed and not excessive:
+            passed = functools.partial(absence.note_passed, root=self._tree.root, count=len(gone))
+            await self._around.catalogue.write(passed)
             return _WHOLE
         if whole:
-            await self.hold(self._reason(absences, missing if excessive else 0))
-        return list(deferred)
+            # Those that were not kept are counted as they were not found.
+            lost = len(gone) + absences.unseen_count - len(absences.unseen) if excessive else 0
+            await self.hold(self._reason(absences, lost), missing=lost + absences.out_of_reach)
+        return dict.fromkeys(spared, _SPARED_S) | dict.fromkeys(deferred, _DEFERRED_FOR_S)
 
     def _defer(self, gone: Sequence[Candidate], *, is_disturbed: bool) -> Collection[bytes]:
         """Those paths that have not been gone for long, while more is marked already."""
@@ -291,32 +289,36 @@ class Scanner:
         self._repetitions += 1
         return self._repetitions % _REPETITIONS != 0
 
-    def _reason(self, absences: _Absences, missing: int) -> str | None:
+    def _reason(self, absences: Absences, missing: int) -> str | None:
         """Why the root is held: so many files too many are missing, or some are out of reach."""
         if missing:
             return (
-                f"{missing}{' or more' if absences.overflowed else ''} of {self._known} known files are not there, "
+                f"{missing} of {self._known} known files are not there, "
                 f"more than max_missing ({format_share(self._settings.max_missing)}) lets pass"
             )
         if absences.out_of_reach:
-            return f"{absences.out_of_reach} known files lie on a file system that is not mounted now"
+            return f"known files on a file system that is not mounted now, or is covered: {absences.out_of_reach}"
         return None
 
-    async def _still_gone(self, unseen: Sequence[bytes], waiting: Collection[int]) -> list[Candidate]:
-        """Of what was not found, what is known to lie there still, and is not there.
+    async def _still_gone(
+        self, unseen: Sequence[bytes], waiting: Collection[int]
+    ) -> tuple[list[Candidate], list[bytes]]:
+        """Of what was not found, what is known to lie there still, and is not there; and what may have moved.
 
         Args:
             unseen: Paths below the root.
             waiting: Inodes of files that wait: each may be one of these, moved.
         """
         gone: list[Candidate] = []
+        spared: list[bytes] = []
         for start in range(0, len(unseen), _LOOKED_UP_TOGETHER):
             paths = unseen[start : start + _LOOKED_UP_TOGETHER]
             query = functools.partial(absence.candidates, root=self._tree.root, paths=paths)
             known = await self._around.catalogue.read(query)
-            absent = set(await self._those_gone([each.path for each in known if each.inode not in waiting]))
-            gone += [each for each in known if each.path in absent]
-        return gone
+            absent = set(await self._those_gone([each.path for each in known]))
+            spared += [each.path for each in known if each.path in absent and each.inode in waiting]
+            gone += [each for each in known if each.path in absent and each.inode not in waiting]
+        return gone, spared
 
     async def _those_gone(self, paths: Sequence[bytes]) -> list[bytes]:
         look = functools.partial(those_gone, self._tree, paths)

@@ -15,12 +15,13 @@ from damd.catalogue.absence import (
     Candidate,
     Comparison,
     accept,
+    accepted_missing,
     candidates,
     compare,
     forget_failures_at,
     hold,
-    is_accepted,
     mark_missing,
+    note_passed,
     note_volumes,
     release,
 )
@@ -274,12 +275,12 @@ async def test_since_when_a_root_is_held_stays_and_why_may_change(
     catalogue: Catalogue, root: Callable[[], Any]
 ) -> None:
     later = AT + timedelta(hours=1)
-    await catalogue.write(partial(hold, root="inbox", because="it is not there", at=AT))
-    await catalogue.write(partial(hold, root="inbox", because="it lost too much", at=later))
+    await catalogue.write(partial(hold, root="inbox", because="it is not there", missing=7, at=AT))
+    await catalogue.write(partial(hold, root="inbox", because="it lost too much", missing=7, at=later))
     assert await root() == (AT, "it lost too much", None)
     await catalogue.write(partial(release, root="inbox"))
     assert await root() == (None, None, None)
-    await catalogue.write(partial(hold, root="inbox", because="it is not there", at=later))
+    await catalogue.write(partial(hold, root="inbox", because="it is not there", missing=7, at=later))
     assert await root() == (later, "it is not there", None)
 
 
@@ -288,12 +289,12 @@ async def test_only_a_root_that_is_held_can_be_accepted_and_a_release_ends_it(
 ) -> None:
     assert not await catalogue.write(partial(accept, root="inbox", at=AT))
     assert not await catalogue.write(partial(accept, root="unheard of", at=AT))
-    await catalogue.write(partial(hold, root="inbox", because="it lost too much", at=AT))
-    assert not await catalogue.read(partial(is_accepted, root="inbox"))
+    await catalogue.write(partial(hold, root="inbox", because="it lost too much", missing=7, at=AT))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) is None
     assert await catalogue.write(partial(accept, root="inbox", at=AT))
-    assert await catalogue.read(partial(is_accepted, root="inbox"))
-    assert not await catalogue.read(partial(is_accepted, root="phone"))
-    assert not await catalogue.read(partial(is_accepted, root="unheard of"))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) == 7
+    assert await catalogue.read(partial(accepted_missing, root="phone")) is None
+    assert await catalogue.read(partial(accepted_missing, root="unheard of")) is None
     await catalogue.write(partial(release, root="inbox"))
     assert await root() == (None, None, None)
 
@@ -301,13 +302,27 @@ async def test_only_a_root_that_is_held_can_be_accepted_and_a_release_ends_it(
 async def test_what_was_accepted_stands_until_the_root_is_not_there(
     catalogue: Catalogue, root: Callable[[], Any]
 ) -> None:
-    await catalogue.write(partial(hold, root="inbox", because="it lost too much", at=AT))
+    await catalogue.write(partial(hold, root="inbox", because="it lost too much", missing=7, at=AT))
     assert await catalogue.write(partial(accept, root="inbox", at=AT))
     assert await root() == (AT, "it lost too much", AT)
-    await catalogue.write(partial(hold, root="inbox", because="it lost more", at=AT + timedelta(hours=1)))
+    await catalogue.write(partial(hold, root="inbox", because="it lost more", missing=7, at=AT + timedelta(hours=1)))
     assert await root() == (AT, "it lost more", AT)
-    await catalogue.write(partial(hold, root="inbox", because="it is gone", at=AT, is_absent=True))
+    await catalogue.write(partial(hold, root="inbox", because="it is gone", missing=None, at=AT))
     assert await root() == (AT, "it is gone", None)
-    assert not await catalogue.read(partial(is_accepted, root="inbox"))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) is None
+    assert not await catalogue.write(partial(accept, root="inbox", at=AT)), "nothing is known to be missing"
+    await catalogue.write(partial(hold, root="inbox", because="it lost more", missing=8, at=AT))
     assert await catalogue.write(partial(accept, root="inbox", at=AT))
-    assert await catalogue.read(partial(is_accepted, root="inbox"))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) == 8
+
+
+async def test_what_has_passed_is_taken_off_what_was_accepted(catalogue: Catalogue, root: Callable[[], Any]) -> None:
+    await catalogue.write(partial(hold, root="inbox", because="it lost too much", missing=7, at=AT))
+    await catalogue.write(partial(note_passed, root="inbox", count=3))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) is None, "nobody accepted it"
+    await catalogue.write(partial(accept, root="inbox", at=AT))
+    await catalogue.write(partial(note_passed, root="inbox", count=3))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) == 4
+    await catalogue.write(partial(note_passed, root="inbox", count=4))
+    assert await catalogue.read(partial(accepted_missing, root="inbox")) == 0
+    assert await root() == (AT, "it lost too much", AT)

@@ -286,7 +286,7 @@ async def test_roots_are_told_with_their_counts_and_why_they_are_held(
     at = datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC)
     gone = update(Location).values(missing_since=at)
     await catalogue.write(lambda session: [session.execute(gone)])
-    await catalogue.write(lambda session: hold(session, "odd", "it is gone", at=at))
+    await catalogue.write(lambda session: hold(session, "odd", "it is gone", missing=7, at=at))
     await catalogue.write(lambda session: accept(session, "odd", at=at))
     inbox, odd = await catalogue.read(root_states)
     assert inbox == {
@@ -296,8 +296,13 @@ async def test_roots_are_told_with_their_counts_and_why_they_are_held(
         "missing": 1,
         "held_since": None,
         "held_because": None,
+        "held_missing": None,
         "accepted_at": None,
     }
     assert (odd["path"], base64.b64decode(odd["path_base64"])) == ("/srv/\ufffd", b"/srv/\xff")
-    assert (odd["held_since"], odd["held_because"]) == ("2026-05-04T10:11:12+00:00", "it is gone")
+    assert (odd["held_since"], odd["held_because"], odd["held_missing"]) == (
+        "2026-05-04T10:11:12+00:00",
+        "it is gone",
+        7,
+    )
     assert odd["accepted_at"] == odd["held_since"]

@@ -302,7 +302,7 @@ def test_a_catalogue_from_before_volumes_keeps_its_rows(empty: Engine) -> None:
     assert revision(empty) == head(empty)
     for table in ("entity", "content_hash"):
         assert rows_of(empty, table) == old[table]
-    new = {"held_since": None, "held_because": None, "accepted_at": None}
+    new = dict.fromkeys(("held_since", "held_because", "held_missing", "accepted_at", "accepted_missing"))
     assert rows_of(empty, "root") == [row | new for row in old["root"]]
     assert len(old["location"]) == 2
     for row in old["location"]:

@@ -108,6 +108,16 @@ async def test_a_sample_is_small(catalogue: Catalogue, asset_id: int, monkeypatc
     assert len(files) == 2
 
 
+async def test_a_sample_is_from_all_over_a_volume(
+    catalogue: Catalogue, asset_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(volumes, "_SAMPLE", 2)
+    await locate(catalogue, asset_id, OTHER, *(b"%d" % number for number in range(6)))
+    ((_, files),) = await catalogue.read(partial(sample, root="inbox", key=OWN))
+    first, second = (int(file.path) for file in files)
+    assert abs(second - first) == 3
+
+
 @pytest.mark.parametrize(
     ("there", "expected"),
     [(4, True), (2, True), (1, False), (0, False)],

@@ -31,7 +31,7 @@ def test_each_path_is_a_line_that_leads_with_the_answer(config: Path, state: Pat
     told = run_damd("explain", inbox / "a.txt", inbox / "a.tmp", config, *options)
     assert (told.code, told.err) == (0, "")
     known, ignored, outside = told.out.splitlines()
-    assert known.startswith(f"{inbox}/a.txt is asset 1 (imported 2")
+    assert known.startswith(f"{inbox}/a.txt is asset 1 (here since 2")
     assert ignored == f'{inbox}/a.tmp is ignored by "*.tmp" (the defaults).'
     assert outside == f"{config} lies outside every root (inbox: {inbox})."
 
@@ -81,7 +81,7 @@ def test_a_file_that_somebody_writes_is_waited_for_and_is_an_asset_once_it_is_cl
         (facts,) = run_damd("explain", path, "--json", *options).objects
         assert (facts["intake"]["state"], facts["root"]["watched"]) == ("waiting", True)
         assert "inbox (native, 1 waiting)" in run_damd("status", *options).out.replace(f": {path.parent}", "")
-    until(lambda: "is asset 1 (imported 2" in explained(path, *options), "the import")
+    until(lambda: "is asset 1 (here since 2" in explained(path, *options), "the import")
     told = run_damd("roots", "list", *options)
     assert told.out == f"inbox: {path.parent} (native)\n  1 file known\n"
 

@@ -23,7 +23,18 @@ from damd.errors import WatchError
 
 AT_WORK = {"backend": "native", "scanning": False, "unwatched": 0, "renewals": 0, "waiting": 0}
 ROOT = {
-    *("name", "path", "locations", "missing", "held_since", "held_because", "accepted_at", "configured", "there"),
+    *(
+        "name",
+        "path",
+        "locations",
+        "missing",
+        "held_since",
+        "held_because",
+        "held_missing",
+        "accepted_at",
+        "configured",
+        "there",
+    ),
     *("problem", "daemon"),
 }
 BECAUSE = "3 of 3 known files are not there"
@@ -57,9 +68,9 @@ def write(inbox: Path, change: Callable[[Session], Any]) -> Any:
     return anyio.run(write_it)
 
 
-def hold(inbox: Path, because: str = BECAUSE) -> None:
+def hold(inbox: Path, because: str = BECAUSE, *, missing: int | None = 3) -> None:
     at = datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC)
-    write(inbox, lambda session: absence.hold(session, "inbox", because, at=at))
+    write(inbox, lambda session: absence.hold(session, "inbox", because, missing=missing, at=at))
 
 
 @contextmanager
@@ -156,14 +167,14 @@ def test_a_held_root_stands_out_with_what_to_do(inbox: Path) -> None:
 
 def test_what_is_accepted_is_said_and_noted(inbox: Path) -> None:
     hold(inbox)
-    assert not write(inbox, lambda session: absence.is_accepted(session, "inbox"))
+    assert write(inbox, lambda session: absence.accepted_missing(session, "inbox")) is None
     told = damd(inbox, "roots", "accept", "inbox")
     assert (told.code, told.out) == (0, "")
     assert told.err == (
-        f"Accepted: {BECAUSE}. What is not there is marked missing; assets are never deleted.\n"
+        "Accepted: in inbox, 3 files that are not there will be marked missing; assets are never deleted.\n"
         "The next `damd run` that watches it does so.\n"
     )
-    assert write(inbox, lambda session: absence.is_accepted(session, "inbox"))
+    assert write(inbox, lambda session: absence.accepted_missing(session, "inbox")) == 3
 
 
 def test_a_daemon_is_asked_to_look_at_once(inbox: Path) -> None:
@@ -201,16 +212,17 @@ def test_what_lay_in_a_root_that_is_not_there_cannot_be_accepted(inbox: Path) ->
         "missed: mount it, or remove it from the configuration\n"
     )
     inbox.parent.joinpath("away").rename(inbox)
-    assert not write(inbox, lambda session: absence.is_accepted(session, "inbox"))
+    assert write(inbox, lambda session: absence.accepted_missing(session, "inbox")) is None
 
 
 def test_a_root_that_could_not_be_watched_misses_nothing_that_could_be_accepted(inbox: Path) -> None:
     """It may be an empty mount point by now."""
-    hold(inbox, str(WatchError(str(inbox), FileNotFoundError(errno.ENOENT, "No such file or directory"))))
+    because = str(WatchError(str(inbox), FileNotFoundError(errno.ENOENT, "No such file or directory")))
+    hold(inbox, because, missing=None)
     refused = damd(inbox, "roots", "accept", "inbox")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err.startswith("damd: Nothing is known to be missing in the root inbox, which could not be watched")
-    assert not write(inbox, lambda session: absence.is_accepted(session, "inbox"))
+    assert write(inbox, lambda session: absence.accepted_missing(session, "inbox")) is None
     assert damd(inbox, "roots", "list").out.endswith(" A running damd tries again, and releases it\n")
 
 

@@ -44,6 +44,8 @@ def test_overflow_of_the_kernel_s_queue_while_the_daemon_is_stopped(ordeal: Orde
         ordeal.signal(signal.SIGCONT)
     ordeal.begin()
     ordeal.await_equality(_LONGEST_S)
+    if SCALE >= 1:
+        assert any("overflowed" in str(line.get("reason")) for line in ordeal.log_lines()), ordeal.tail()
     ordeal.finish()
 
 

@@ -37,4 +37,6 @@ def test_renames_of_files_and_folders_at_random_for_a_minute(ordeal: Ordeal) -> 
     assert ordeal.count("location WHERE missing_since IS NULL") == churn.contents
     assert ordeal.count("event WHERE event_type = 'file.imported'") == churn.contents
     moved, missing = (ordeal.count(f"event WHERE event_type = 'file.{each}'") for each in ("moved", "missing"))
+    assert moved > 0
+    assert missing == 0
     ordeal.figures |= {"moves": moves, "told as moved": moved, "told as missing": missing}

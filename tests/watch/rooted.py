@@ -33,16 +33,21 @@ class Sink:
         assert (root, settle_s) == ("inbox", 0.5)
         if self.has_room:
             self.sighted.append(Path(os.fsdecode(path)).name)
-            if moved_from is not None:
-                self.moves.append((Path(os.fsdecode(moved_from)).name, Path(os.fsdecode(path)).name))
+            self._note_move(moved_from, path)
             self.tell()
         return self.has_room
 
-    async def offer(self, path: bytes, *, root: str, settle_s: float) -> None:
+    async def offer(self, path: bytes, *, root: str, settle_s: float, moved_from: bytes | None = None) -> None:
         assert (root, settle_s) == ("inbox", 0.5)
         await anyio.lowlevel.checkpoint()
         self.offered.append(Path(os.fsdecode(path)).name)
+        self._note_move(moved_from, path)
         self.tell()
+
+    def _note_move(self, before: bytes | None, after: bytes) -> None:
+        if before is not None:
+            one, other = ("/".join(Path(os.fsdecode(path)).parts[-2:]) for path in (before, after))
+            self.moves.append((one, other))
 
     async def caught_up(self, root: str) -> frozenset[int]:
         await anyio.lowlevel.checkpoint()
@@ -121,8 +126,8 @@ async def until(condition: Callable[[], bool]) -> None:
             await anyio.sleep(0.001)
 
 
-def mark(path: Path) -> Sighting:
-    return Sighting(os.fsencode(path), is_mark=True)
+def mark(path: Path, *, moved_from: Path | None = None) -> Sighting:
+    return Sighting(os.fsencode(path), is_mark=True, moved_from=None if moved_from is None else os.fsencode(moved_from))
 
 
 def sight(path: Path, *, moved_from: Path | None = None) -> Sighting:

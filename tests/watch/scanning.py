@@ -37,6 +37,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.offered: list[bytes] = []
+        self.moves: list[tuple[bytes, bytes]] = []
         self.asked = 0
         self.inodes: frozenset[int] = frozenset()
         self.deal: Callable[[], Awaitable[object]] = anyio.lowlevel.checkpoint
@@ -46,10 +47,12 @@ class Sink:
     ) -> bool:
         raise AssertionError
 
-    async def offer(self, path: bytes, *, root: str, settle_s: float) -> None:
+    async def offer(self, path: bytes, *, root: str, settle_s: float, moved_from: bytes | None = None) -> None:
         assert (root, settle_s) == ("inbox", 0.5)
         await anyio.lowlevel.checkpoint()
         self.offered.append(path)
+        if moved_from is not None:
+            self.moves.append((moved_from, path))
 
     async def caught_up(self, root: str) -> frozenset[int]:
         assert root == "inbox"
@@ -104,11 +107,12 @@ class Bench:
         if (status.st_dev, status.st_ino) != self.presence.identity:
             raise WatchLostError("another folder")
 
-    async def scan(self, *paths: str) -> list[str]:
+    async def scan(self, *paths: str, moved_from: str | None = None) -> list[str]:
         """Scan these paths, or all; which are to be scanned again."""
+        origin = None if moved_from is None else os.fsencode(self.folder / moved_from)
         with anyio.fail_after(20):
             again = await self.scanner.scan(
-                [os.fsencode(path) for path in paths] or [b""],
+                dict.fromkeys([os.fsencode(path) for path in paths] or [b""], origin),
                 whole=not paths,
                 presence=self.presence,
                 demand=self.demand,

@@ -28,6 +28,12 @@ from damd.watch.presence import Presence, Volumes, look_for, recognise
 from damd.watch.reconcile import differences
 from damd.watch.tree import Tree
 
+
+def mounted(number: int) -> int:
+    """A root's own number where its folder is a mount point."""
+    return number ^ mounts_module._MOUNT_POINT
+
+
 LINE = "{number} 1 0:{number} / {path} rw,relatime shared:1 - {kind} source rw\n"
 
 
@@ -81,7 +87,7 @@ def test_a_root_that_is_there_is_known_by_its_folder_and_its_file_system(folder:
         mounts.close()
     assert presence.identity == (status.st_dev, status.st_ino)
     number = (os.statvfs(folder).f_fsid + 2**63) % 2**64 - 2**63
-    assert presence.volumes == (VolumeKey(b"", number),)
+    assert presence.volumes == (VolumeKey(b"", number),), "the folder is no mount point"
 
 
 def test_another_folder_in_the_root_s_place_is_another_presence(folder: Path, mount: Callable[..., Mounts]) -> None:
@@ -107,8 +113,9 @@ def test_a_root_whose_file_system_does_not_answer_is_not_there(folder: Path, mou
 
 def test_what_is_mounted_below_a_root_carries_it_too(folder: Path, mount: Callable[..., Mounts]) -> None:
     presence = look_for(os.fsencode(folder), mount(("", 1), ("card", 2), ("a", 3), ("a/b", 4), ("../rooted", 5)))
-    assert presence.volumes == tuple(
-        VolumeKey(path, number) for path, number in ((b"", 1), (b"a", 3), (b"a/b", 4), (b"card", 2))
+    assert presence.volumes == (
+        VolumeKey(b"", mounted(1)),
+        *(VolumeKey(path, number) for path, number in ((b"a", 3), (b"a/b", 4), (b"card", 2))),
     )
 
 
@@ -116,12 +123,12 @@ def test_a_nested_mount_that_does_not_answer_is_not_there_and_the_root_is(
     folder: Path, mount: Callable[..., Mounts]
 ) -> None:
     presence = look_for(os.fsencode(folder), mount(("", 1), ("card", None)))
-    assert presence.volumes == (VolumeKey(b"", 1),)
+    assert presence.volumes == (VolumeKey(b"", mounted(1)),)
 
 
 def test_mounts_below_the_root_of_the_file_system_are_told_from_it(folder: Path, mount: Callable[..., Mounts]) -> None:
     presence = look_for(b"/", mount(("", 1)))
-    assert presence.volumes == (VolumeKey(b"", 1000), VolumeKey(os.fsencode(folder)[1:], 1))
+    assert presence.volumes == (VolumeKey(b"", mounted(1000)), VolumeKey(os.fsencode(folder)[1:], 1))
 
 
 def test_names_of_any_bytes_can_be_mounted_over(folder: Path, mount: Callable[..., Mounts]) -> None:
@@ -238,7 +245,7 @@ async def test_the_same_files_under_another_number_lie_on_the_same_volume(
     (folder / "2").unlink()
     volumes = await recognised(catalogue, folder, mount(("", 2)))
     assert await compared(catalogue, folder, volumes) == ([], [b"2"], 0)
-    assert set((await filesystems(catalogue)).values()) == {2}
+    assert set((await filesystems(catalogue)).values()) == {mounted(2)}
 
 
 @pytest.mark.anyio
@@ -262,7 +269,7 @@ async def test_other_files_under_another_number_lie_on_another_volume(
     first.insert()
     again = await recognised(catalogue, folder, mount(("", 1), ("card", 2)))
     assert await compared(catalogue, folder, again) == ([], [], 1)
-    assert await filesystems(catalogue) == {b"own": 1, b"card/1": 2, b"card/2": 2, b"card/3": 3}
+    assert await filesystems(catalogue) == {b"own": mounted(1), b"card/1": 2, b"card/2": 2, b"card/3": 3}
 
 
 @pytest.mark.anyio
@@ -291,16 +298,16 @@ async def test_a_disk_that_is_known_by_two_numbers_is_one_volume(
     volumes = await recognised(catalogue, folder, mount(("", 1)))
     # As if what was recorded meanwhile had been recorded with the new number.
     (folder / "4").write_text("4")
-    other = VolumeKey(b"", 2)
+    other = VolumeKey(b"", mounted(2))
     await record(catalogue, folder, Volumes({other: 0}), {0: other})
     await catalogue.write(
         lambda session: session.execute(
             Location.__table__.update().where(col(Location.path) != b"4").values(volume_id=volumes.at(b"1"))  # type: ignore[attr-defined]  # a table's
         ).close()
     )
-    assert await filesystems(catalogue) == {b"1": 1, b"2": 1, b"3": 1, b"4": 2}
+    assert await filesystems(catalogue) == dict.fromkeys((b"1", b"2", b"3"), mounted(1)) | {b"4": mounted(2)}
     merged = await recognised(catalogue, folder, mount(("", 2)))
-    assert set((await filesystems(catalogue)).values()) == {2}
+    assert set((await filesystems(catalogue)).values()) == {mounted(2)}
     assert await compared(catalogue, folder, merged) == ([], [], 0)
 
 
@@ -339,6 +346,23 @@ async def test_an_empty_mount_point_is_not_the_disk_that_was_there(
 
 
 @pytest.mark.anyio
+async def test_the_folder_below_a_bind_mount_of_the_same_file_system_is_another_volume(
+    catalogue: Catalogue, tmp_path: Path, folder: Path, mount: Callable[..., Mounts]
+) -> None:
+    disk = Disk(folder, tmp_path, "1", "2")
+    for each in ("a/b", "a", "c", "card"):
+        (folder / each).rmdir()
+    disk.insert()
+    await imported(catalogue, folder, mount(("", 1000)))
+    disk.remove()
+    volumes = await recognised(catalogue, folder, mount())
+    assert await compared(catalogue, folder, volumes) == ([], [], 2)
+    disk.insert()
+    volumes = await recognised(catalogue, folder, mount(("", 1000)))
+    assert await compared(catalogue, folder, volumes) == ([], [], 0)
+
+
+@pytest.mark.anyio
 async def test_what_an_older_damd_recorded_lies_wherever_it_is_found(
     catalogue: Catalogue, folder: Path, mount: Callable[..., Mounts]
 ) -> None:
@@ -355,7 +379,7 @@ async def test_what_an_older_damd_recorded_lies_wherever_it_is_found(
 
     await catalogue.write(change)
     assert await compared(catalogue, folder, volumes) == ([], [b"gone"], 0)
-    assert await filesystems(catalogue) == {b"1": 1, b"card/2": 2, b"gone": None}
+    assert await filesystems(catalogue) == {b"1": mounted(1), b"card/2": 2, b"gone": None}
 
 
 @pytest.mark.anyio
@@ -367,7 +391,7 @@ async def test_the_volumes_of_a_root_are_recognised_in_each_root_by_itself(
     presence = look_for(os.fsencode(folder), mount(("", 2)))
     await recognise(catalogue, "phone", os.fsencode(folder), presence)
     roots = await catalogue.read(partial(_volumes_by_root))
-    assert roots == [("inbox", 1), ("phone", 2)]
+    assert roots == [("inbox", mounted(1)), ("phone", mounted(2))]
 
 
 def _volumes_by_root(session: Session) -> list[tuple[str, int]]:

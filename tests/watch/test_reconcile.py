@@ -277,6 +277,20 @@ async def test_what_is_known_and_unchanged_is_told_by_nothing_but_a_number(
 
 
 @pytest.mark.anyio
+async def test_a_wide_folder_is_compared_in_pieces(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile, "_PIECE", 4)
+    names = [f"wide/{number:02}" for number in range(10)]
+    write(tmp_path, "narrow/a", *names, "z")
+    volumes = await volumes_of(catalogue)
+    pieces = [each.unknown async for each in differences(catalogue, tree_of(tmp_path).walk(), volumes)]
+    assert [path for piece in pieces for path in piece] == [b"narrow/a", *map(os.fsencode, names), b"z"]
+    assert max(map(len, pieces)) < 2 * 4
+    assert len(pieces) >= 3
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize("number", Signature._fields)
 async def test_any_difference_of_the_signature_is_told(catalogue: Catalogue, tmp_path: Path, number: str) -> None:
     write(tmp_path, "a", "b")

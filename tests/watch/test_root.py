@@ -1,21 +1,20 @@
 """One watched root: armed before it is reconciled, marks, what is polled, and the timer."""
 
 import os
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import anyio.lowlevel
 import pytest
-from watch.rooted import MakeRoot, Sink, Watches, mark, running, sight, until
+from structlog.testing import capture_logs
+from watch.rooted import MakeRoot, Sink, Watches, mark, move, running, sight, until
 
 from damd.watch import root as root_module
-from damd.watch.base import RootSettings
 from damd.watch.base import Sink as SinkProtocol
-from damd.watch.polling import PollingWatcher
 from damd.watch.presence import Presence
 from damd.watch.scan import Scanner
 from damd.watch.tree import Tree
@@ -63,7 +62,18 @@ async def test_events_sight_files_and_mark_folders(
         await sink.until(lambda: bool(sink.sighted and sink.offered))
         assert (sink.sighted, sink.offered) == (["1.jpg"], ["2.jpg"])
         watches.tell(sight(folder / "b" / "1.jpg", moved_from=folder / "a" / "1.jpg"))
-        await sink.until(lambda: sink.moves == [("1.jpg", "1.jpg")])
+        await sink.until(lambda: sink.moves == [("a/1.jpg", "b/1.jpg")])
+
+
+async def test_a_renamed_folder_that_is_marked_keeps_where_it_came_from(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
+) -> None:
+    async with running(make_root(), sink):
+        (folder / "a" / "1.jpg").touch()
+        move(folder / "a", folder / "c")
+        # Whoever marks it again does not know where it came from.
+        watches.tell(mark(folder / "c", moved_from=folder / "a"), mark(folder / "c"))
+        await sink.until(lambda: sink.moves == [("a/1.jpg", "c/1.jpg")])
 
 
 async def test_an_ignored_folder_that_is_marked_is_neither_compared_nor_taken_for_a_file(
@@ -132,19 +142,19 @@ class Scans:
 
     def __init__(self, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[list[bytes]] = []
-        self.wanted: list[Sequence[bytes]] = []
+        self.wanted: list[Mapping[bytes, float]] = []
         scan = Scanner.scan
 
         async def noted(
             scanner: Scanner,
-            paths: Sequence[bytes],
+            paths: Mapping[bytes, bytes | None],
             *,
             whole: bool,
             presence: Presence,
             demand: Callable[[], Awaitable[None]],
             sink: SinkProtocol,
             is_disturbed: Callable[[], bool],
-        ) -> Sequence[bytes]:
+        ) -> Mapping[bytes, float]:
             again = await scan(
                 scanner, paths, whole=whole, presence=presence, demand=demand, sink=sink, is_disturbed=is_disturbed
             )
@@ -176,11 +186,48 @@ async def test_a_mark_covers_all_that_is_below_it(folder: Path, make_root: MakeR
 
 async def test_what_a_scan_wants_scanned_again_is_marked(make_root: MakeRoot, sink: Sink, scans: Scans) -> None:
     root = make_root()
-    scans.wanted = [(b"a/x", b"b"), (b"",), ()]
+    scans.wanted = [{b"a/x": 0.0, b"b": 0.0}, {b"": 0.0}, {}]
     async with running(root, sink):
         await sink.until(lambda: sink.reconciled == 2)
         await until(lambda: not root.state.scanning)
     assert scans.done == [[b""], [b"a/x", b"b"], [b""]]
+
+
+async def test_what_a_scan_wants_scanned_again_later_waits_and_nothing_waits_for_it(
+    folder: Path, make_root: MakeRoot, sink: Sink, scans: Scans
+) -> None:
+    root = make_root()
+    scans.wanted = [{b"a": 3600.0}, {b"a": 3600.0}]
+    async with running(root, sink):
+        for number in (2, 3):
+            root.mark(os.fsencode(folder / "b"))
+            await sink.until(lambda: len(scans.done) == number)  # noqa: B023 - awaited within the loop
+    assert scans.done == [[b""], [b"b"], [b"b"]]
+
+
+@pytest.mark.usefixtures("watches")
+async def test_a_root_that_is_held_is_scanned_more_often_until_it_is_not(
+    make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wholes: list[bool] = []
+
+    async def scan(
+        scanner: Scanner, paths: Mapping[bytes, bytes | None], *, whole: bool, **others: object
+    ) -> Mapping[bytes, float]:
+        await anyio.lowlevel.checkpoint()
+        wholes.append(whole)
+        scanner.held = "it lost too much" if len(wholes) < 4 else None
+        return {}
+
+    monkeypatch.setattr(root_module, "_HELD_RESCAN_S", 0.02)
+    monkeypatch.setattr(Scanner, "scan", scan)
+    root = make_root()
+    async with running(root, sink):
+        await sink.until(lambda: sink.reconciled == 4)
+        assert root.held is None
+        with anyio.move_on_after(0.1):  # nothing tells that it is at rest
+            await sink.until(lambda: sink.reconciled == 5)
+    assert wholes == [True] * 4
 
 
 async def test_a_scan_knows_whether_more_is_marked_meanwhile(
@@ -190,15 +237,15 @@ async def test_a_scan_knows_whether_more_is_marked_meanwhile(
     root = make_root()
 
     async def scan(
-        scanner: Scanner, paths: Sequence[bytes], *, is_disturbed: Callable[[], bool], **others: object
-    ) -> Sequence[bytes]:
+        scanner: Scanner, paths: Mapping[bytes, bytes | None], *, is_disturbed: Callable[[], bool], **others: object
+    ) -> Mapping[bytes, float]:
         before = is_disturbed()
-        if paths == [b"a"]:
+        if list(paths) == [b"a"]:
             root.mark(os.fsencode(folder / "b"))
         await anyio.lowlevel.checkpoint()
-        seen.append((paths[0], before, is_disturbed()))
+        seen.append((next(iter(paths)), before, is_disturbed()))
         sink.tell()
-        return ()
+        return {}
 
     monkeypatch.setattr(Scanner, "scan", scan)
     async with running(root, sink):
@@ -226,28 +273,33 @@ async def test_the_whole_root_is_compared_again_in_time_however_many_marks_come(
         tasks.cancel_scope.cancel()
 
 
-async def test_rules_that_change_have_their_folder_compared_anew(
-    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, scans: Scans
+async def test_rules_that_change_have_the_watches_renewed_and_the_root_compared(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(root_module, "_CALM_S", -1.0)
     rules = folder / "a" / ".damdignore"
     rules.write_text("*.jpg\n")
     for name in ("a/1.jpg", "a/2.png"):
         (folder / name).touch()
-    async with running(make_root(), sink):
-        assert sink.offered == ["2.png"]
-        rules.write_text("*.png\n")
-        watches.tell(sight(rules), sight(folder / "a" / "2.png"), sight(folder / "a" / "1.jpg"))
-        await sink.until(lambda: "1.jpg" in sink.offered)
-        assert sink.sighted == ["1.jpg"]
-        rules.unlink()
-        watches.tell(mark(rules))
-        await sink.until(lambda: len(scans.done) == 3)
+    root = make_root()
+    with capture_logs() as lines:
+        async with running(root, sink):
+            assert sink.offered == ["2.png"]
+            rules.write_text("*.png\n")
+            watches.tell(sight(rules), sight(folder / "a" / "2.png"), sight(folder / "a" / "1.jpg"))
+            await sink.until(lambda: sink.reconciled == 2)
+            assert sink.offered == ["2.png", "1.jpg"]
+            rules.unlink()
+            watches.tell(mark(rules))
+            await sink.until(lambda: sink.reconciled == 3)
     assert sink.offered == ["2.png", "1.jpg", "1.jpg", "2.png"]
-    assert scans.done[1:] == [[b"a"], [b"a"]]
+    assert (sink.sighted, watches.entered, root.state.renewals) == ([], 3, 2)
+    reasons = [line["reason"] for line in lines if line["event"] == "watches renewed"]
+    assert reasons == [f"the rules in {folder / 'a'} changed"] * 2
 
 
-async def test_the_rules_of_the_root_s_own_folder_have_all_of_it_compared_anew(
-    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches, scans: Scans
+async def test_the_rules_of_the_root_s_own_folder_count_as_those_of_any_other(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
 ) -> None:
     (folder / "b" / "1.jpg").touch()
     (folder / ".damdignore").write_text("b/\n")
@@ -256,7 +308,41 @@ async def test_the_rules_of_the_root_s_own_folder_have_all_of_it_compared_anew(
         (folder / ".damdignore").unlink()
         watches.tell(sight(folder / ".damdignore"))
         await sink.until(lambda: sink.offered == ["1.jpg"])
-        await sink.until(lambda: scans.done == [[b""], [b""]])
+        assert watches.entered == 2
+
+
+async def test_the_rules_of_a_folder_that_is_ignored_itself_are_nobody_s_business(
+    folder: Path, make_root: MakeRoot, sink: Sink, watches: Watches
+) -> None:
+    (folder / ".damdignore").write_text("b/\n")
+    async with running(make_root(), sink):
+        (folder / "b" / ".damdignore").touch()
+        watches.tell(sight(folder / "b" / ".damdignore"), sight(folder / "a" / "1.jpg"))
+        await sink.until(lambda: sink.sighted == ["1.jpg"])
+        assert watches.entered == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's own")
+async def test_a_folder_that_is_ignored_no_more_is_heard(folder: Path, make_root: MakeRoot, sink: Sink) -> None:
+    (folder / "b" / "old.jpg").touch()
+    (folder / ".damdignore").write_text("b/\n")
+    async with running(make_root(backend="native"), sink):
+        assert sink.offered == []
+        (folder / ".damdignore").unlink()
+        await sink.until(lambda: sink.reconciled == 2)
+        assert sink.offered == ["old.jpg"]
+        (folder / "b" / "new.jpg").touch()
+        await sink.until(lambda: "new.jpg" in sink.sighted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's own")
+async def test_the_files_of_a_folder_that_is_renamed_are_offered_with_where_they_were(
+    folder: Path, make_root: MakeRoot, sink: Sink
+) -> None:
+    (folder / "a" / "1.jpg").touch()
+    async with running(make_root(backend="native"), sink):
+        move(folder / "a", folder / "c")
+        await sink.until(lambda: ("a/1.jpg", "c/1.jpg") in sink.moves)
 
 
 async def test_folders_that_are_not_watched_are_polled(
@@ -295,6 +381,39 @@ async def test_folders_that_are_not_watched_are_polled_however_many_marks_come(
         tasks.cancel_scope.cancel()
 
 
+async def test_a_root_that_is_polled_is_scanned_whole_and_no_folder_of_it_counts_as_unwatched(
+    folder: Path, make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "LONGEST_INTERVAL_S", 0.02)
+    root = make_root()
+    async with running(root, sink):
+        (folder / "b" / "1.jpg").touch()
+        await sink.until(lambda: "1.jpg" in sink.offered)
+        before = sink.reconciled
+        await sink.until(lambda: sink.reconciled > before)
+        assert (root.state.unwatched, root.state.renewals) == (0, 0)
+
+
+async def test_a_root_that_is_polled_rests_after_each_scan_however_long_it_took(
+    make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments: list[float] = []
+
+    async def scan(scanner: Scanner, paths: Mapping[bytes, bytes | None], **others: object) -> Mapping[bytes, float]:
+        moments.append(anyio.current_time())
+        await anyio.sleep(0.06)
+        moments.append(anyio.current_time())
+        return {}
+
+    monkeypatch.setattr(root_module, "LONGEST_INTERVAL_S", 0.05)
+    monkeypatch.setattr(Scanner, "scan", scan)
+    async with running(make_root(), sink):
+        await sink.until(lambda: sink.reconciled == 3)
+    rests = [start - end for end, start in zip(moments[1:-1:2], moments[2::2], strict=True)]
+    assert len(rests) == 2
+    assert min(rests) >= 0.05
+
+
 @pytest.mark.parametrize("backend", ["polling", "native"])
 async def test_nothing_is_left_of_a_root_that_is_cancelled(make_root: MakeRoot, sink: Sink, backend: str) -> None:
     def ours() -> set[str]:
@@ -305,19 +424,3 @@ async def test_nothing_is_left_of_a_root_that_is_cancelled(make_root: MakeRoot, 
     async with running(make_root(backend=backend), sink):
         pass
     await until(lambda: ours() <= before)
-
-
-async def test_a_root_that_is_polled_marks_itself(
-    folder: Path, make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @asynccontextmanager
-    async def often(
-        root: RootSettings, wants: Callable[[bytes], bool], canary: Path | None
-    ) -> AsyncIterator[PollingWatcher]:
-        async with PollingWatcher(root, wants, canary, interval_s=0.02) as watcher:
-            yield watcher
-
-    monkeypatch.setattr(root_module, "open_watcher", often)
-    async with running(make_root(), sink):
-        (folder / "b" / "1.jpg").touch()
-        await sink.until(lambda: sink.offered == ["1.jpg"])

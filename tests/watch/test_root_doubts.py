@@ -21,7 +21,7 @@ from damd.errors import WatchError
 from damd.mounts import Mounts
 from damd.watch import root as root_module
 from damd.watch.base import RootSettings, Sighting
-from damd.watch.presence import Presence
+from damd.watch.presence import Presence, look_for
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("in_a_hurry")]
 
@@ -162,6 +162,44 @@ async def test_a_root_that_does_not_answer_is_held(
             assert "it does not answer" in root.held
     finally:
         answers.set()
+
+
+async def test_a_look_that_hangs_is_followed_by_no_other_until_it_returns(
+    make_root: MakeRoot, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    looks: list[bytes] = []
+
+    def hang(folder: bytes, mounts: Mounts) -> Presence:
+        looks.append(folder)
+        answers.wait(20)
+        return look_for(folder, mounts)
+
+    monkeypatch.setattr(root_module, "_ANSWER_S", 0.02)
+    monkeypatch.setattr(root_module, "look_for", hang)
+    root = make_root()
+    try:
+        async with running(root, sink):
+            await sink.until(lambda: sink.reconciled >= 4)
+            assert len(looks) == 1
+            monkeypatch.setattr(root_module, "_ANSWER_S", 10.0)
+            answers.set()
+            await until(lambda: root.held is None)
+            assert len(looks) > 1
+    finally:
+        answers.set()
+
+
+async def test_a_look_that_is_cancelled_before_it_begins_keeps_nobody_from_looking(
+    make_root: MakeRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_module, "_ANSWER_S", 5.0)
+    root = make_root()
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await root._look()
+    assert scope.cancelled_caught
+    assert await root._look()
 
 
 async def test_reconciling_outlives_a_catalogue_that_cannot_be_read(

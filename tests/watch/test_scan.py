@@ -39,6 +39,25 @@ async def test_only_what_is_asked_for_is_scanned(bench: Bench) -> None:
     assert await bench.missing() == ["b/1"]
 
 
+async def test_the_files_of_a_renamed_folder_are_offered_with_their_former_paths(bench: Bench) -> None:
+    await bench.imported("a/1", "a/b/2", "c")
+    (bench.folder / "a").rename(bench.folder / "d")
+    bench.sink.deal = bench.ingest
+    assert not await bench.scan("d", moved_from="a")
+    moves = [("a/1", "d/1"), ("a/b/2", "d/b/2")]
+    assert bench.sink.moves == [tuple(os.fsencode(bench.folder / path) for path in move) for move in moves]
+    assert not await bench.scan("c", "d")
+    assert len(bench.sink.moves) == 2, "what is marked again has not moved again"
+
+
+async def test_a_renamed_file_that_is_marked_is_offered_with_its_former_path(bench: Bench) -> None:
+    await bench.imported("a")
+    (bench.folder / "a").rename(bench.folder / "b")
+    bench.sink.deal = bench.ingest
+    assert not await bench.scan("b", moved_from="a")
+    assert bench.sink.moves == [(os.fsencode(bench.folder / "a"), os.fsencode(bench.folder / "b"))]
+
+
 async def test_what_links_lead_to_and_what_is_mounted_from_elsewhere_is_named_to_be_polled(
     bench: Bench, tmp_path: Path
 ) -> None:
@@ -98,7 +117,7 @@ async def test_a_file_whose_inode_waits_elsewhere_is_spared(bench: Bench) -> Non
     await bench.imported("a", "b")
     bench.sink.inodes = frozenset({(bench.folder / "a").stat().st_ino})
     bench.remove("a", "b")
-    await bench.scan()
+    assert await bench.scan() == ["a"], "to be looked for again"
     assert await bench.missing() == ["b"]
     bench.sink.inodes = frozenset()
     await bench.scan()

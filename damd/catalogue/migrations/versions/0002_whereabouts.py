@@ -31,6 +31,8 @@ def upgrade() -> None:
     for column in (
         sa.Column("held_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("held_because", sa.Text(), nullable=True),
+        sa.Column("held_missing", sa.Integer(), nullable=True),
         sa.Column("accepted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("accepted_missing", sa.Integer(), nullable=True),
     ):
         op.add_column("root", column)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from damd.fingerprint import Signature, take_signature
+from damd.intake.look import Look, look_at
 from damd.mounts import Mount, Mounts
-from damd.watch.look import Look, look_at
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who writes a file")
 
@@ -196,7 +196,7 @@ def test_a_refusal_on_a_network_mount_says_nothing(file: Path, monkeypatch: pyte
 
 LOOKER = """
 import sys, time
-from damd.watch.look import look_at
+from damd.intake.look import look_at
 counted = []
 if sys.argv[2] == "count":
     import signal

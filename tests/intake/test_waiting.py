@@ -8,9 +8,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from damd.watch import waiting as waiting_module
-from damd.watch.look import Look, look_at
-from damd.watch.waiting import Rested, Waiting
+from damd.intake import waiting as waiting_module
+from damd.intake.look import Look, look_at
+from damd.intake.waiting import Looked, Waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -20,13 +20,17 @@ def file(folder: Path, name: str) -> bytes:
     return os.fsencode(folder / name)
 
 
-async def rested(waiting: Waiting) -> list[Rested]:
+def inode(path: bytes) -> int:
+    return os.stat(path).st_ino  # noqa: PTH116 - pathlib has no paths of bytes
+
+
+async def rested(waiting: Waiting) -> list[Looked]:
     """The first that come to rest."""
     with anyio.fail_after(10):
         while True:
             if (due_at := waiting.next_look_at()) is not None:
                 await anyio.sleep_until(due_at)
-            if found := await waiting.look(waiting.take_due()):
+            if found := [looked for looked in await waiting.look(waiting.take_due()) if looked.has_rested]:
                 return found
 
 
@@ -35,22 +39,41 @@ async def test_what_rests_and_what_is_gone_wait_no_longer(tmp_path: Path) -> Non
     here, gone = file(tmp_path, "here"), os.fsencode(tmp_path / "gone")
     for path in (here, gone):
         waiting.sight(path, settle_s=0, closed=False)
-    assert list(waiting) == [here, gone]
-    assert await rested(waiting) == [Rested(gone, is_there=False)]
-    assert await rested(waiting) == [Rested(here, is_there=True)]
+    assert len(waiting) == 2
+    assert await rested(waiting) == [Looked(gone, None, has_rested=True)]
+    assert await rested(waiting) == [Looked(here, inode(here), has_rested=True)]
     assert (len(waiting), waiting.next_look_at(), waiting.take_due()) == (0, None, [])
 
 
-async def test_inodes_are_told_as_far_as_they_were_looked_at(tmp_path: Path) -> None:
+async def test_what_is_out_of_reach_rests_and_the_inode_of_what_does_not_is_told(tmp_path: Path) -> None:
     waiting = Waiting()
-    first, second = file(tmp_path, "first"), file(tmp_path, "second")
-    waiting.sight(first, settle_s=3600, closed=False)
-    waiting.sight(os.fsencode(tmp_path / ("a" * 300)), settle_s=3600, closed=False)
-    await waiting.look(waiting.take_due())
+    first, second, beyond = file(tmp_path, "first"), file(tmp_path, "second"), os.fsencode(tmp_path / ("a" * 300))
+    for path in (first, beyond):
+        waiting.sight(path, settle_s=3600, closed=False)
+    assert await waiting.look(waiting.take_due()) == [
+        Looked(first, inode(first), has_rested=False),
+        Looked(beyond, 0, has_rested=True),
+    ]
     waiting.sight(second, settle_s=3600, closed=False)
-    assert waiting.inodes() == {(tmp_path / "first").stat().st_ino}
     assert waiting.waiting_for(first) == "it to be quiet for 3600 s"
     assert waiting.waiting_for(second) == "its first look"
+
+
+async def test_a_look_that_was_asked_for_comes_at_once_and_settles_nothing(tmp_path: Path) -> None:
+    waiting = Waiting()
+    here, other = file(tmp_path, "here"), file(tmp_path, "other")
+    waiting.sight(here, settle_s=3600, closed=False)
+    await waiting.look(waiting.take_due())
+    due_at = waiting.next_look_at()
+    assert due_at is not None
+    assert due_at > 0.0
+    waiting.ask([here, other])
+    assert waiting.next_look_at() == 0.0
+    assert await waiting.look(waiting.take_due()) == [
+        Looked(here, inode(here), has_rested=False),
+        Looked(other, inode(other), has_rested=False),
+    ]
+    assert (waiting.next_look_at(), waiting.take_due(), len(waiting)) == (due_at, [], 1)
 
 
 async def test_there_is_one_look_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from damd.watch.settle import COARSE_GRAIN_S, GRAIN_S, LONGEST_WRITER_WAIT_S, Settling, quiet_time_s
+from damd.intake.settle import COARSE_GRAIN_S, GRAIN_S, LONGEST_WRITER_WAIT_S, Settling, quiet_time_s
 
 SECOND = 10**9
 NOON = 1_700_000_000 * SECOND + 123_456_789  # on a file system that counts in fine steps
@@ -231,13 +231,10 @@ def test_what_a_file_waits_for_is_told() -> None:
     settling: Settling[str] = Settling()
     assert settling.waiting_for("a") is None
     assert not settling.is_written("a")
-    assert settling.last_seen("a") is None
     settling.sight("a", settle_s=0.5, closed=False, now=0.0)
     assert settling.waiting_for("a") == "its first look"
     assert not look(settling, "a", 1, age_s=0.0, now=0.0)
     assert settling.waiting_for("a") == "it to be quiet for 0.5 s"
-    assert settling.last_seen("a") == 1
-    assert list(settling) == ["a"]
 
 
 @pytest.mark.parametrize(("settle_s", "quiet_s"), [(0.5, 0.1), (0.1, 0.05), (0.01, 0.01), (0.0, 0.0), (30.0, 6.0)])

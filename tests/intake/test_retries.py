@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from damd.ingest.retries import Retries, Retry
+from damd.intake.retries import Retries, Retry
 
 
 def retry(path: bytes, due: float) -> Retry:

@@ -1,7 +1,7 @@
 import anyio
 import pytest
 
-from damd.watch.catching_up import CatchUp
+from damd.intake.catching_up import CatchUp
 
 pytestmark = pytest.mark.anyio
 

@@ -7,18 +7,17 @@ instead, or awaits room.
 A path waits until it has settled, is ready until a command is free, and is then in work. It is never
 twice in any of them: sighted while it is in work, it is sighted again afterwards.
 
-A root on a dead mount hangs: its looks, and the commands of its files. It costs the others neither room nor
-commands: each root looks in a thread of its own, leaves some of the room that there is to the others, and has
-one command of its own beside those that all share.
+A root on a dead mount hangs: its looks, and the commands of its files. The others are never without room or a
+command: each root looks in a thread of its own, always has room for one path, and leaves others some of the room
+that there is beyond; and each has one command of its own, beside those that all share.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,11 @@ from anyio.abc import TaskGroup
 
 from damd.events import readable
 from damd.ingest.ingest_file import IngestFileCommand
-from damd.ingest.outage import Outage
-from damd.ingest.retries import Retries, Retry
+from damd.intake.lane import Lane
+from damd.intake.outage import Outage
+from damd.intake.queued import Queued, State
+from damd.intake.retries import Retries, Retry
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
-from damd.watch.catching_up import CatchUp
-from damd.watch.held import Held, State
-from damd.watch.waiting import Waiting
 from damd.world import World
 
 _log = structlog.get_logger(__name__)
@@ -43,23 +41,14 @@ COMMANDS_PER_WORKER = 4
 """While one file is decoded, another is hashed, one commits and one is looked up."""
 
 _TIMES_WHAT_IS_FREE = 9
-"""A root may hold so many times the room that is left: alone nine tenths, while there is always some for others."""
+"""A root may have so many times the room queued that is left: alone nine tenths, while there is some for others."""
 
-_GLANCE_S = 0.25
-"""How often whoever catches up asks what will not come to rest."""
+_PATIENCE_S = 30.0
+"""Enough for what has just been dropped in to settle; whoever catches up holds up all else of its root meanwhile."""
+_FOR_ENDS = 0.9
+"""Of the patience of whoever catches up; the rest is for a last look at what has not come to its end."""
 
 _OUTCOMES = {IngestStatus.SUCCESS: "imported", IngestStatus.SKIPPED: "skipped", IngestStatus.FAILED: "failed"}
-
-
-@dataclass(slots=True)
-class _Root:
-    waiting: Waiting = field(default_factory=Waiting)
-    ready: dict[bytes, None] = field(default_factory=dict)
-    in_work: set[bytes] = field(default_factory=set)
-    catch_ups: list[CatchUp] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.waiting) + len(self.ready) + len(self.in_work)
 
 
 class Intake:
@@ -68,15 +57,14 @@ class Intake:
     Args:
         world: Whose commands.
         concurrency: Commands at a time; more by one for each root that would otherwise have none.
-        capacity: Paths held at a time, whatever their state.
+        capacity: Paths queued at a time, whatever their state; more by one for each root that would have none.
     """
 
     def __init__(self, world: World, *, concurrency: int, capacity: int = 10_000) -> None:
         self._world = world
         self._concurrency = concurrency
         self._capacity = capacity
-        self._held: dict[bytes, Held] = {}
-        self._roots: defaultdict[str, _Root] = defaultdict(_Root)
+        self._lanes: dict[str, Lane] = {}
         self._retries = Retries(capacity)
         self._outage = Outage()
         self._wake = anyio.Event()
@@ -87,24 +75,33 @@ class Intake:
     @property
     def waiting(self) -> int:
         """Paths that have not settled, or have, and wait for a free command."""
-        return len(self._held) - self.in_work
+        return sum(len(lane) - lane.in_work for lane in self._lanes.values())
 
     @property
     def in_work(self) -> int:
         """Paths whose command runs."""
-        return sum(len(root.in_work) for root in self._roots.values())
+        return sum(lane.in_work for lane in self._lanes.values())
+
+    @property
+    def retrying(self) -> int:
+        """Paths that failed for a passing reason and wait for another attempt; they are not `waiting`."""
+        return len(self._retries)
 
     @property
     def oldest_s(self) -> float:
         """Since when, in seconds, the path has been waiting that has waited longest; 0.0 while none waits."""
-        # In the order of their first sighting.
-        oldest = next((held for held in self._held.values() if held.state is not State.IN_WORK), None)
-        return time.monotonic() - oldest.sighted_at if oldest is not None else 0.0
+        return max(map(self.oldest_in, self._lanes), default=0.0)
+
+    def oldest_in(self, root: str) -> float:
+        """The same, of the paths of one root."""
+        lane = self._lanes.get(root)
+        sighted_at = lane.oldest_sighted_at() if lane is not None else None
+        return time.monotonic() - sighted_at if sighted_at is not None else 0.0
 
     def waiting_in(self, root: str) -> int:
         """Those paths of one root that are `waiting`."""
-        known = self._roots.get(root)
-        return len(known) - len(known.in_work) if known is not None else 0
+        lane = self._lanes.get(root)
+        return len(lane) - lane.in_work if lane is not None else 0
 
     def sight(
         self, path: bytes, *, root: str, settle_s: float, closed: bool = False, moved_from: bytes | None = None
@@ -118,53 +115,43 @@ class Intake:
             closed: A writer has just closed it, or it was renamed into place.
             moved_from: Where the system says that it was renamed from.
         """
-        origin = self._held.get(moved_from) if moved_from is not None else None
+        _, origin = self._find(moved_from) if moved_from is not None else (None, None)
         if origin is not None and origin.state is not State.IN_WORK:
             moved_from = origin.moved_from or moved_from  # moved on before anybody came to look
-        held = self._held.get(path)
-        if held is None:
-            if not self._has_room(root):
+        lane, _ = self._find(path)
+        if lane is None:
+            lane = self._lane(root)
+            if not self._has_room(lane):
                 return False
-            held = self._held[path] = Held(root, settle_s)
-        held.settle_s = settle_s
-        held.moved_from = moved_from or held.moved_from
-        if held.state is State.IN_WORK:
-            held.sighted_again = True
-            return True
-        if held.state is State.READY:
-            del self._roots[held.root].ready[path]
-            held.enter(State.WAITING)
-        self._roots[held.root].waiting.sight(path, settle_s=settle_s, closed=closed)
-        self._wake.set()
+        lane.sight(path, settle_s=settle_s, closed=closed, moved_from=moved_from)
         return True
 
-    async def offer(self, path: bytes, *, root: str, settle_s: float) -> None:
+    async def offer(self, path: bytes, *, root: str, settle_s: float, moved_from: bytes | None = None) -> None:
         """The same, awaiting room."""
-        while not self.sight(path, root=root, settle_s=settle_s):
+        while not self.sight(path, root=root, settle_s=settle_s, moved_from=moved_from):
             await self._room.wait()
 
-    async def caught_up(self, root: str) -> frozenset[int]:
-        """Wait until every path of a root that is held now has come to its end, with all that was known of it now.
+    async def caught_up(self, root: str, *, patience_s: float = _PATIENCE_S) -> frozenset[int]:
+        """Wait until every path of a root that is queued now has come to its end, with all that was known of it now.
 
         Not for those that do not come to rest: somebody is seen to write them, or they have not settled 5 s and
-        two settle times after they were sighted. While the catalogue takes nothing, no path comes to its end.
+        two settle times after they were sighted. Nor, whatever the reason, longer than `patience_s`: many files
+        take hours, and while the catalogue takes nothing no path comes to its end.
+
+        What is then left in this root, and was not looked at since it was sighted, is looked at first. The time
+        for that is in the patience: a tenth of it, or what the wait has left over. Only where looks hang, or take
+        longer than that, is the inode of such a path missing from the answer, or an older one there in its stead.
 
         Returns:
-            The inodes of all that is still settling, as far as it was looked at: a file that is missing in one root
-            may have been moved to another.
+            The inodes of all that is waiting, ready or in work in any root: a file that is missing in one root may
+            have been moved to another. Those of the other roots as far as they were looked at.
         """
-        known = self._roots[root]
-        sighted_again = [path for path in known.in_work if self._held[path].sighted_again]
-        catch_up = CatchUp([*known.waiting, *known.ready, *known.in_work], twice=sighted_again)
-        known.catch_ups.append(catch_up)
-        try:
-            while paths := catch_up.paths:
-                for path in filter(self._is_restless, paths):
-                    catch_up.drop(path)
-                await catch_up.wait(_GLANCE_S)
-        finally:
-            known.catch_ups.remove(catch_up)
-        return frozenset[int]().union(*(each.waiting.inodes() for each in self._roots.values()))
+        lane = self._lane(root)
+        with anyio.move_on_after(patience_s):
+            with anyio.move_on_after(_FOR_ENDS * patience_s):
+                await lane.until_ended()
+            await lane.until_seen()
+        return frozenset[int]().union(*(each.inodes() for each in self._lanes.values()))
 
     def explain(self, path: bytes) -> dict[str, Any] | None:
         """Where a path is, and why, for a person: ``state``, ``for`` what it waits, ``since_s``; None if unknown.
@@ -172,12 +159,13 @@ class Intake:
         More where it applies: ``moved_from``, ``sighted_again``, and ``retry_in_s`` for what is tried again.
         """
         now = time.monotonic()
-        held, retry = self._held.get(path), self._retries.of(path)
+        (lane, queued), retry = self._find(path), self._retries.of(path)
         told: dict[str, Any]
-        if held is not None:
-            told = {"state": held.state.value, "for": self._awaited(path, held), "since_s": now - held.since}
-            told |= {"sighted_again": True} if held.sighted_again else {}
-            moved_from = held.moved_from
+        if lane is not None and queued is not None:
+            told = {"state": queued.state.value, "for": self._awaited(path, queued, lane)}
+            told["since_s"] = now - queued.since
+            told |= {"sighted_again": True} if queued.sighted_again else {}
+            moved_from = queued.moved_from
         elif retry is not None:
             told = {"state": "tried again", "for": "its next attempt", "since_s": now - retry.since}
             told["retry_in_s"] = max(0.0, retry.due - now)
@@ -189,7 +177,7 @@ class Intake:
     def stop(self) -> None:
         """Start no further command; `run` returns when those in work have ended."""
         self._stopping = True
-        self._wake.set()
+        self._wake_up()
 
     async def run(self) -> None:
         """Work until `stop`."""
@@ -203,8 +191,24 @@ class Intake:
                     await self._wake.wait()
             looking.cancel_scope.cancel()
 
-    def _has_room(self, root: str) -> bool:
-        return len(self._roots[root]) < _TIMES_WHAT_IS_FREE * (self._capacity - len(self._held))
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _lane(self, root: str) -> Lane:
+        lane = self._lanes.get(root)
+        if lane is None:
+            lane = self._lanes[root] = Lane(root, self._wake_up)
+        return lane
+
+    def _find(self, path: bytes) -> tuple[Lane, Queued] | tuple[None, None]:
+        """In whichever root it was sighted first: roots may overlap, and a path is queued once."""
+        for lane in self._lanes.values():
+            if (queued := lane.of(path)) is not None:
+                return lane, queued
+        return None, None
+
+    def _has_room(self, lane: Lane) -> bool:
+        return not lane or len(lane) < _TIMES_WHAT_IS_FREE * (self._capacity - sum(map(len, self._lanes.values())))
 
     def _make_room(self) -> None:
         self._room.set()
@@ -214,9 +218,9 @@ class Intake:
         if self._stopping:
             return 0
         times = [self._retries.next_due()]
-        for root in self._roots.values():
-            times.append(root.waiting.next_look_at())
-            if self._outage.is_on and root.ready and not root.in_work:
+        for lane in self._lanes.values():
+            times.append(lane.waiting.next_look_at())
+            if self._outage.is_on and lane.has_ready and not lane.in_work:
                 times.append(self._outage.resume_at)
         due = [at for at in times if at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -227,20 +231,14 @@ class Intake:
             self.sight(retry.path, root=retry.root, settle_s=retry.settle_s, moved_from=retry.moved_from)
 
     def _start_looks(self, looking: TaskGroup) -> None:
-        for root in self._roots.values():
-            if due := root.waiting.take_due():
-                looking.start_soon(self._look, root, due)
+        for lane in self._lanes.values():
+            if due := lane.waiting.take_due():
+                looking.start_soon(self._look, lane, due)
 
-    async def _look(self, root: _Root, due: list[bytes]) -> None:
-        """Look at what is due, and move what has settled."""
-        for path, is_there in await root.waiting.look(due):
-            if is_there:
-                self._held[path].enter(State.READY)
-                root.ready[path] = None
-            else:
-                self._end(path, root)
+    async def _look(self, lane: Lane, due: list[bytes]) -> None:
+        await lane.look(due)
         self._make_room()
-        self._wake.set()
+        self._wake_up()
 
     def _start_commands(self, working: TaskGroup) -> None:
         if time.monotonic() < self._outage.resume_at:
@@ -248,20 +246,16 @@ class Intake:
         # While the catalogue takes nothing, one file at a time finds out whether it does again.
         concurrency = 1 if self._outage.is_on else self._concurrency
         in_work = self.in_work
-        while not self._stopping and (ready := [root for root in self._roots.values() if root.ready]):
-            root = min(ready, key=lambda root: len(root.in_work))
-            if root.in_work and in_work >= concurrency:
+        while not self._stopping and (ready := [lane for lane in self._lanes.values() if lane.has_ready]):
+            lane = min(ready, key=lambda lane: lane.in_work)
+            if lane.in_work and in_work >= concurrency:
                 return
-            path = next(iter(root.ready))
-            del root.ready[path]
-            root.in_work.add(path)
+            path, queued = lane.take_ready()
             in_work += 1
-            self._held[path].enter(State.IN_WORK)
-            working.start_soon(self._ingest, path, root)
+            working.start_soon(self._ingest, path, queued, lane)
 
-    async def _ingest(self, path: bytes, root: _Root) -> None:
-        held = self._held[path]
-        moved_from, held.moved_from = held.moved_from, None
+    async def _ingest(self, path: bytes, queued: Queued, lane: Lane) -> None:
+        moved_from, queued.moved_from = queued.moved_from, None
         results: Sequence[object] = ()
         try:
             origin = Path(os.fsdecode(moved_from)) if moved_from is not None else None
@@ -269,44 +263,17 @@ class Intake:
             results = (await self._world.dispatch_command(command)).results
         except Exception:  # noqa: BLE001 - damd's own handler raises nothing; one that a plugin added beside it may
             _log.exception("ingest failed unexpectedly", path=readable(path))
-        root.in_work.discard(path)
         own = [result for result in results if isinstance(result, IngestResult)]
         for result in own:
-            self._note(path, result, held, moved_from)
+            self._note(path, result, queued, lane, moved_from)
         if any(result.catalogue_failed for result in own):
-            self._return(path, held, root, moved_from)
+            lane.return_work(path, moved_from=moved_from)
         else:
-            self._end(path, root)
+            lane.end_work(path)
         self._make_room()
-        self._wake.set()
+        self._wake_up()
 
-    def _return(self, path: bytes, held: Held, root: _Root, moved_from: bytes | None) -> None:
-        """Its command came to nothing: it is ready, or has to settle if it was sighted meanwhile."""
-        held.moved_from = held.moved_from or moved_from
-        for catch_up in root.catch_ups:
-            catch_up.note_return(path)
-        if held.sighted_again:
-            self._wait(path, held, root)
-        else:
-            held.enter(State.READY)
-            root.ready[path] = None
-
-    def _end(self, path: bytes, root: _Root) -> None:
-        """It is done with, unless it was sighted meanwhile; then it keeps its place, whatever room there is."""
-        held = self._held.pop(path)
-        for catch_up in root.catch_ups:
-            catch_up.note_end(path)
-        if held.sighted_again:
-            held.sighted_at = time.monotonic()
-            self._held[path] = held
-            self._wait(path, held, root)
-
-    def _wait(self, path: bytes, held: Held, root: _Root) -> None:
-        held.sighted_again = False
-        held.enter(State.WAITING)
-        root.waiting.sight(path, settle_s=held.settle_s, closed=False)
-
-    def _note(self, path: bytes, result: IngestResult, held: Held, moved_from: bytes | None) -> None:
+    def _note(self, path: bytes, result: IngestResult, queued: Queued, lane: Lane, moved_from: bytes | None) -> None:
         self._outage.note(result, now=time.monotonic())
         if result.catalogue_failed:
             return
@@ -321,16 +288,11 @@ class Intake:
         if result.retry_at is not None:
             now = time.monotonic()
             due = now + max(0.0, (result.retry_at - datetime.now(UTC)).total_seconds())
-            self._retries.add(Retry(due, path, held.root, held.settle_s, moved_from, now))
+            self._retries.add(Retry(due, path, lane.root, queued.settle_s, moved_from, now))
 
-    def _is_restless(self, path: bytes) -> bool:
-        held = self._held[path]
-        waited_s = time.monotonic() - held.since
-        return self._roots[held.root].waiting.is_restless(path, settle_s=held.settle_s, waited_s=waited_s)
-
-    def _awaited(self, path: bytes, held: Held) -> str | None:
-        if held.state is State.WAITING:
-            return self._roots[held.root].waiting.waiting_for(path)
-        if held.state is State.IN_WORK:
+    def _awaited(self, path: bytes, queued: Queued, lane: Lane) -> str | None:
+        if queued.state is State.WAITING:
+            return lane.waiting.waiting_for(path)
+        if queued.state is State.IN_WORK:
             return "its command to end"
         return "the catalogue to take writes again" if self._outage.is_on else "a free command"

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
@@ -112,10 +112,6 @@ class Settling(Generic[Key]):
 
     def __contains__(self, key: object) -> bool:
         return key in self._files
-
-    def __iter__(self) -> Iterator[Key]:
-        """In the order in which they were first sighted."""
-        return iter(self._files)
 
     def sight(self, key: Key, *, settle_s: float, closed: bool, now: float) -> None:
         """A file may have changed; a new one is due at once, one that waits at its time, or sooner if closed.
@@ -225,11 +221,6 @@ class Settling(Generic[Key]):
         """Whether the last look saw somebody hold the file open for writing."""
         file = self._files.get(key)
         return file is not None and file.is_written
-
-    def last_seen(self, key: Key) -> Hashable:
-        """The signature that the last look took; None before the first look, and for what does not wait."""
-        file = self._files.get(key)
-        return file.signature if file is not None else None
 
     def _schedule(self, key: Key, file: _File, due: float) -> None:
         file.ticket, file.due = next(self._tickets), due

@@ -4,12 +4,10 @@ import gc
 import mmap
 import os
 import random
-import threading
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,96 +15,15 @@ import anyio
 import anyio.from_thread
 import pytest
 from anyio.lowlevel import checkpoint
+from intake.ingesting import SUCCESS, Gate, Ingester, files, idle, running
 from structlog.testing import capture_logs
 
 from damd.events import readable
-from damd.ingest import outage
-from damd.ingest.ingest_file import IngestFileCommand
-from damd.intake import Intake
+from damd.intake import Intake, outage, waiting
+from damd.intake.look import Look, look_at
 from damd.results import IngestResult, IngestStatus
-from damd.watch import waiting
-from damd.watch.look import Look, look_at
-from damd.world import World
 
 pytestmark = pytest.mark.anyio
-
-Ingest = Callable[[bytes], Awaitable[IngestResult]]
-
-SUCCESS = IngestResult(status=IngestStatus.SUCCESS)
-
-
-class Ingester:
-    """A system that notes what is asked of it, and how much at a time."""
-
-    def __init__(self, ingest: Ingest | None = None) -> None:
-        self.started: list[bytes] = []
-        self.moved_from: list[Path | None] = []
-        self.ended: list[bytes] = []
-        self.running: Counter[bytes] = Counter()
-        self.most_of_one = self.most_of_all = 0
-        self.changed = anyio.Event()
-        self._ingest = ingest
-
-    async def handle(self, cmd: IngestFileCommand) -> IngestResult:
-        path = os.fsencode(cmd.file_path)
-        self.started.append(path)
-        self.moved_from.append(cmd.moved_from)
-        self.running[path] += 1
-        self.most_of_one = max(self.most_of_one, self.running[path])
-        self.most_of_all = max(self.most_of_all, self.running.total())
-        self._tell()
-        try:
-            return await self._ingest(path) if self._ingest else SUCCESS
-        finally:
-            self.running[path] -= 1
-            self.ended.append(path)
-            self._tell()
-
-    def _tell(self) -> None:
-        self.changed.set()
-        self.changed = anyio.Event()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        with anyio.fail_after(10):
-            while not condition():
-                await self.changed.wait()
-
-
-@asynccontextmanager
-async def running(ingester: Ingester, *, concurrency: int = 4, capacity: int = 1000) -> AsyncIterator[Intake]:
-    """An intake at work; left, it has stopped."""
-    async with World() as world:
-        world.register_system(ingester.handle, command_type=IngestFileCommand)
-        intake = Intake(world, concurrency=concurrency, capacity=capacity)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(intake.run)
-            yield intake
-            intake.stop()
-
-
-async def idle(intake: Intake) -> None:
-    with anyio.fail_after(10):
-        while intake.waiting or intake.in_work:  # noqa: ASYNC110 - which it tells nobody
-            await anyio.sleep(0.001)
-
-
-def files(folder: Path, count: int) -> list[bytes]:
-    folder.mkdir(exist_ok=True)
-    paths = [folder / str(number) for number in range(count)]
-    for path in paths:
-        path.touch()
-    return [os.fsencode(path) for path in paths]
-
-
-class Gate:
-    """Holds every ingest until it is opened."""
-
-    def __init__(self) -> None:
-        self.opened = anyio.Event()
-
-    async def pass_through(self, path: bytes) -> IngestResult:
-        await self.opened.wait()
-        return SUCCESS
 
 
 async def test_a_settled_file_is_ingested(tmp_path: Path) -> None:
@@ -249,6 +166,7 @@ async def test_a_transient_failure_is_tried_again_when_it_is_due(tmp_path: Path)
         await ingester.until(lambda: len(ingester.ended) == 3)
         await idle(intake)
         assert intake.outcomes == {"imported": 1, "skipped": 0, "failed": 2}
+        assert intake.retrying == 0
     assert [due <= at for due, at in zip(retry_at, times[1:], strict=True)] == [True, True]
 
 
@@ -264,6 +182,7 @@ async def test_a_failure_that_waits_for_its_retry_keeps_nobody_waiting(tmp_path:
                 await intake.offer(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 20)
         await idle(intake)
+        assert intake.retrying == 2  # as many as there is room for; reconciling knows the others
 
 
 async def test_files_that_are_gone_are_dropped(tmp_path: Path) -> None:
@@ -426,101 +345,6 @@ async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_rea
     ]
 
 
-def held_in_look(hanging: Callable[[bytes], bool], monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Looks at such paths hang, as on a mount that is dead, until the event is set."""
-    revived = threading.Event()
-
-    def look_or_hang(paths: Sequence[bytes]) -> list[Look]:
-        if any(map(hanging, paths)):
-            revived.wait(30)
-        return look_at(paths)
-
-    monkeypatch.setattr(waiting, "look_at", look_or_hang)
-    return revived
-
-
-async def test_a_look_that_hangs_stops_neither_the_other_roots_nor_the_drain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    revived = held_in_look(lambda path: b"/dead/" in path, monkeypatch)
-    ingester = Ingester()
-    dead, alive = files(tmp_path / "dead", 3), files(tmp_path / "alive", 3)
-    try:
-        async with running(ingester) as intake:
-            for path in dead:
-                intake.sight(path, root="dead", settle_s=0)
-            for path in alive:
-                intake.sight(path, root="alive", settle_s=0)
-            await ingester.until(lambda: sorted(ingester.ended) == alive)
-            with anyio.fail_after(10):
-                assert await intake.caught_up("alive") == frozenset()
-            assert (intake.waiting_in("dead"), intake.waiting_in("alive"), intake.waiting_in("?")) == (3, 0, 0)
-            assert intake.explain(dead[0]) is not None
-    finally:
-        revived.set()
-
-
-async def test_a_root_that_comes_back_is_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    revived = held_in_look(lambda path: b"/dead/" in path, monkeypatch)
-    ingester = Ingester()
-    (path,) = files(tmp_path / "dead", 1)
-    try:
-        async with running(ingester) as intake:
-            intake.sight(path, root="dead", settle_s=0)
-            await checkpoint()
-            intake.sight(path, root="dead", settle_s=0, closed=True)
-            revived.set()
-            await ingester.until(lambda: ingester.ended == [path])
-    finally:
-        revived.set()
-
-
-async def test_roots_whose_files_hang_in_work_leave_a_command_and_room_to_the_others(tmp_path: Path) -> None:
-    gate = Gate()
-
-    async def ingest(path: bytes) -> IngestResult:
-        return SUCCESS if b"/alive/" in path else await gate.pass_through(path)
-
-    ingester = Ingester(ingest)
-    dead = {root: files(tmp_path / root, 400) for root in ("first", "second")}
-    alive = files(tmp_path / "alive", 20)
-    async with running(ingester, concurrency=3, capacity=400) as intake:
-        turned_away = 0
-        for root, paths in dead.items():
-            for path in paths:
-                turned_away += not intake.sight(path, root=root, settle_s=0)
-        assert turned_away > 0
-        await ingester.until(lambda: len(ingester.started) >= 3)
-        with anyio.fail_after(10):
-            for path in alive:
-                await intake.offer(path, root="alive", settle_s=0)
-        await ingester.until(lambda: sorted(ingester.ended) == sorted(alive))
-        # The three that all share, and one each for the roots that came too late for them.
-        assert ingester.most_of_all <= 5
-        assert 390 < intake.waiting + intake.in_work <= 400
-        gate.opened.set()
-
-
-async def test_commands_are_shared_out_evenly_between_roots(tmp_path: Path) -> None:
-    gate = Gate()
-    ingester = Ingester(gate.pass_through)
-    many, few = files(tmp_path / "many", 40), files(tmp_path / "few", 4)
-    async with running(ingester, concurrency=4) as intake:
-        for path in many:
-            intake.sight(path, root="many", settle_s=0)
-        await ingester.until(lambda: len(ingester.started) == 4)
-        for path in few:
-            intake.sight(path, root="few", settle_s=0)
-        await ingester.until(lambda: len(ingester.started) == 5)
-        assert ingester.started[4] in few
-        with anyio.fail_after(10):
-            while any((intake.explain(path) or {}).get("state") == "waiting" for path in few):
-                await checkpoint()
-        gate.opened.set()
-        await ingester.until(lambda: len(ingester.ended) == 44)
-        assert max(map(ingester.started.index, few)) < 20
-
-
 async def test_where_a_file_was_moved_from_is_kept_for_its_command(tmp_path: Path) -> None:
     ingester = Ingester()
     (path,) = files(tmp_path, 1)
@@ -532,7 +356,10 @@ async def test_where_a_file_was_moved_from_is_kept_for_its_command(tmp_path: Pat
         await idle(intake)
         intake.sight(path, root="a", settle_s=0)
         await ingester.until(lambda: len(ingester.ended) == 2)
-    assert ingester.moved_from == [Path(os.fsdecode(b"/old/\xff")), None]
+        await idle(intake)
+        await intake.offer(path, root="a", settle_s=0, moved_from=b"/older")
+        await ingester.until(lambda: len(ingester.ended) == 3)
+    assert ingester.moved_from == [Path(os.fsdecode(b"/old/\xff")), None, Path("/older")]
 
 
 async def test_a_file_that_moves_on_before_it_is_looked_at_comes_from_where_it_was_first(tmp_path: Path) -> None:
@@ -575,158 +402,6 @@ async def test_a_move_survives_an_outage_and_a_retry(tmp_path: Path, monkeypatch
         intake.sight(path, root="a", settle_s=0, moved_from=b"/old")
         await ingester.until(lambda: len(ingester.ended) == 3)
     assert ingester.moved_from == [Path("/old")] * 3
-
-
-@asynccontextmanager
-async def catching_up(intake: Intake, root: str = "a") -> AsyncIterator[list[frozenset[int]]]:
-    """The answer is in the list once there is one; left, there must be one."""
-    answers: list[frozenset[int]] = []
-
-    async def catch_up() -> None:
-        answers.append(await intake.caught_up(root))
-
-    with anyio.fail_after(20):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(catch_up)
-            for _ in range(5):
-                await checkpoint()
-            yield answers
-
-
-async def test_catching_up_waits_for_what_waits_is_ready_and_is_in_work_but_for_nothing_later(tmp_path: Path) -> None:
-    gate = Gate()
-    ingester = Ingester(gate.pass_through)
-    (*paths, later) = files(tmp_path, 6)
-    async with running(ingester, concurrency=2) as intake:
-        assert await intake.caught_up("a") == frozenset()
-        for path in paths:
-            intake.sight(path, root="a", settle_s=0)
-        await ingester.until(lambda: len(ingester.started) == 2)
-        waiting_for_settle = tmp_path / "young"
-        waiting_for_settle.touch()
-        intake.sight(os.fsencode(waiting_for_settle), root="a", settle_s=0.2)
-        async with catching_up(intake) as answers:
-            intake.sight(later, root="a", settle_s=3600)
-            intake.sight(paths[0], root="a", settle_s=3600)
-            assert answers == []
-            gate.opened.set()
-        assert set(ingester.ended) == {*paths, os.fsencode(waiting_for_settle)}
-        # What was sighted later is told, as far as it was looked at.
-        assert os.stat(later).st_ino in answers[0]  # noqa: PTH116 - pathlib has no paths of bytes
-
-
-async def test_catching_up_waits_for_the_second_round_of_what_was_sighted_while_it_was_in_work(tmp_path: Path) -> None:
-    gates = [Gate(), Gate()]
-
-    async def ingest(path: bytes) -> IngestResult:
-        return await gates[len(ingester.started) - 1].pass_through(path)
-
-    ingester = Ingester(ingest)
-    (path,) = files(tmp_path, 1)
-    async with running(ingester) as intake:
-        intake.sight(path, root="a", settle_s=0)
-        await ingester.until(lambda: len(ingester.started) == 1)
-        intake.sight(path, root="a", settle_s=0)
-        async with catching_up(intake) as answers:
-            gates[0].opened.set()
-            await ingester.until(lambda: len(ingester.started) == 2)
-            assert answers == []
-            gates[1].opened.set()
-
-
-async def test_catching_up_does_not_wait_for_what_somebody_writes_and_tells_its_inode(tmp_path: Path) -> None:
-    ingester = Ingester()
-    (path,) = files(tmp_path, 1)
-    async with running(ingester) as intake:
-        with open(path, "ab") as file:  # noqa: PTH123, ASYNC230 - pathlib has no paths of bytes; it is local
-            intake.sight(path, root="a", settle_s=0)
-            async with catching_up(intake) as answers:
-                pass
-            assert answers == [frozenset({os.fstat(file.fileno()).st_ino})]
-            assert intake.explain(path)["for"] == "whoever writes it to close it"  # type: ignore[index]  # it is known
-            assert ingester.started == []
-            assert intake.waiting_in("a") == 1
-        intake.sight(path, root="a", settle_s=0, closed=True)
-        await ingester.until(lambda: ingester.ended == [path])
-
-
-async def test_catching_up_tells_what_waits_in_every_root_and_waits_for_its_own_only(tmp_path: Path) -> None:
-    ingester = Ingester()
-    (own,), (other,) = files(tmp_path / "a", 1), files(tmp_path / "b", 1)
-    async with running(ingester) as intake:
-        intake.sight(other, root="b", settle_s=3600)
-        with anyio.fail_after(10):
-            while intake.explain(other)["for"] == "its first look":  # type: ignore[index]  # it is known
-                await checkpoint()
-        intake.sight(own, root="a", settle_s=0)
-        async with catching_up(intake) as answers:
-            pass
-        assert ingester.ended == [own]
-        assert answers == [frozenset({os.stat(other).st_ino})]  # noqa: PTH116 - pathlib has no paths of bytes
-        assert (intake.waiting_in("a"), intake.waiting_in("b")) == (0, 1)
-
-
-async def test_catching_up_does_not_wait_for_ever_for_what_does_not_come_to_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(waiting, "_RESTLESS_AFTER_S", 0.1)
-    ingester = Ingester()
-    (path,) = files(tmp_path, 1)
-    async with running(ingester) as intake:
-        intake.sight(path, root="a", settle_s=3600)
-        intake.sight(os.fsencode(tmp_path / "gone"), root="a", settle_s=0)
-        monkeypatch.setattr(waiting, "_RESTLESS_AFTER_SETTLES", 0)
-        async with catching_up(intake) as answers:
-            pass
-        assert answers == [frozenset({os.stat(path).st_ino})]  # noqa: PTH116 - pathlib has no paths of bytes
-        assert (intake.waiting, ingester.started) == (1, [])
-
-
-async def test_catching_up_does_not_end_during_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.05)
-    is_out = True
-
-    async def answer(path: bytes) -> IngestResult:
-        return IngestResult(status=IngestStatus.FAILED, catalogue_failed=True) if is_out else SUCCESS
-
-    ingester = Ingester(answer)
-    paths = files(tmp_path, 5)
-    async with running(ingester) as intake:
-        for path in paths:
-            intake.sight(path, root="a", settle_s=0)
-        async with catching_up(intake) as answers:
-            await ingester.until(lambda: len(ingester.ended) >= 3)
-            assert {intake.explain(path)["for"] for path in paths} == {  # type: ignore[index]  # they are known
-                "the catalogue to take writes again"
-            }
-            assert answers == []
-            is_out = False
-            ended = len(ingester.ended)
-        assert set(ingester.ended[ended:]) == set(paths)
-
-
-async def test_a_path_sighted_during_its_command_that_an_outage_foiled_ends_with_the_next(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(outage, "_FIRST_WAIT_S", 0.05)
-    gate = Gate()
-
-    async def answer(path: bytes) -> IngestResult:
-        if ingester.ended:
-            return SUCCESS
-        await gate.opened.wait()
-        return IngestResult(status=IngestStatus.FAILED, catalogue_failed=True)
-
-    ingester = Ingester(answer)
-    (path,) = files(tmp_path, 1)
-    async with running(ingester) as intake:
-        intake.sight(path, root="a", settle_s=0)
-        await ingester.until(lambda: ingester.started == [path])
-        intake.sight(path, root="a", settle_s=0)
-        async with catching_up(intake) as answers:
-            assert answers == []
-            gate.opened.set()
-        assert ingester.ended == [path, path]
 
 
 async def test_what_is_known_of_a_path_is_explained_at_every_stage(tmp_path: Path) -> None:
@@ -785,6 +460,7 @@ async def test_how_long_the_oldest_has_waited_does_not_forget_what_is_sighted_ag
             while time.monotonic() < sighted_at + 0.2:
                 intake.sight(second, root="a", settle_s=0)
                 assert intake.oldest_s >= before
+                assert (intake.oldest_in("a") >= before, intake.oldest_in("b")) == (True, 0.0)
                 before = intake.oldest_s
                 await checkpoint()
         assert before >= 0.15

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from damd.ingest.outage import Outage
+from damd.intake.outage import Outage
 from damd.results import IngestResult, IngestStatus
 
 DOWN = IngestResult(status=IngestStatus.FAILED, reason="The disk is full", catalogue_failed=True)
