@@ -59,11 +59,10 @@ def sample(session: Session, root: str, key: VolumeKey) -> list[tuple[int, list[
 
 def _files_on(session: Session, root: str, volume: int) -> list[KnownFile]:
     these = (col(Location.root) == root, col(Location.volume_id) == volume, col(Location.missing_since).is_(None))
-    known: int = session.execute(
-        sqlalchemy.select(sqlalchemy.func.count()).select_from(Location).where(*these)
-    ).scalar_one()
+    count = sqlalchemy.select(sqlalchemy.func.count(), sqlalchemy.func.min(col(Location.id))).where(*these)
+    known, first = session.execute(count).one()
     # From all over it: neighbours may share a folder that was moved away.
-    scattered = col(Location.id) % max(1, known // _SAMPLE) == 0
+    scattered = (col(Location.id) - (first or 0)) % max(1, known // _SAMPLE) == 0
     statement = (
         sqlalchemy.select(col(Location.path), col(Location.size_bytes), col(Location.mtime_ns))
         .where(*these, scattered)

@@ -10,7 +10,6 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
-import anyio.to_thread
 import structlog
 
 from damd.catalogue.record import FIRST_WAIT, Finding, record_failure
@@ -49,12 +48,6 @@ def as_file_error(error: Exception, path: Path) -> FileError:
         return TransientFileError(said)
     _log.error("ingest failed unexpectedly", path=readable(path), exc_info=error)
     return TransientFileError(f"Unexpected {type(error).__name__}: {said}")
-
-
-async def is_gone(path: Path, error: FileError) -> bool:
-    """Whether the error only tells that there is no file any more."""
-    says_so = isinstance(error, UnreadableFileError) and error.errno in GONE
-    return says_so and not await anyio.to_thread.run_sync(os.path.lexists, path)
 
 
 def _said(error: Exception) -> str:

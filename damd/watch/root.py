@@ -261,7 +261,7 @@ class WatchedRoot:
             if anyio.current_time() >= rescan_at:
                 marks = whole
             elif polled and anyio.current_time() >= poll_at:
-                marks |= dict.fromkeys(polled)
+                marks = dict.fromkeys(polled) | marks
 
     @property
     def _rescan_s(self) -> float:
