@@ -2,7 +2,6 @@
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,12 +12,10 @@ from sqlmodel import Session, col, select
 import damd.media  # noqa: F401 - its tables belong to the schema
 from damd import mounts as mounts_module
 from damd.catalogue.absence import Comparison, note_volumes
-from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.roots import Place
-from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Location, Table, Volume
+from damd.catalogue.tables import Location, Volume
 from damd.catalogue.volumes import VolumeKey
 from damd.errors import WatchError
 from damd.fingerprint import Signature
@@ -147,24 +144,6 @@ def test_a_path_lies_on_the_innermost_volume_around_it() -> None:
 
 def test_without_a_volume_of_the_root_s_own_nobody_knows_where_a_path_lies() -> None:
     assert Volumes({}).at(b"a") is None
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    state = tmp_path_factory.mktemp("migrated")
-    engine = make_engine(CatalogueSettings(), state)
-    upgrade(engine, Table.metadata)
-    engine.dispose()
-    return state
-
-
-@pytest.fixture
-def catalogue(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
-    state = tmp_path_factory.mktemp("state")
-    shutil.copytree(migrated, state, dirs_exist_ok=True)
-    engine = make_engine(CatalogueSettings(), state)
-    yield Catalogue(engine)
-    engine.dispose()
 
 
 class Disk:

@@ -1,7 +1,6 @@
 """Reconciling finds what the catalogue does not know, and what is not there, and nothing else."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -21,10 +20,8 @@ from sqlmodel import Session, col, delete, insert, select
 import damd.media  # noqa: F401 - its tables belong to the schema
 from damd.catalogue import absence
 from damd.catalogue.absence import note_volumes
-from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import ContentHash, Entity, Failure, Location, Table, Volume, now
+from damd.catalogue.tables import ContentHash, Entity, Failure, Location, Volume, now
 from damd.catalogue.volumes import VolumeKey, present_volumes, volume_id
 from damd.fingerprint import Signature
 from damd.watch import reconcile
@@ -49,24 +46,6 @@ def write(folder: Path, *paths: str) -> None:
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"x")
-
-
-@pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("migrated")
-    engine = make_engine(CatalogueSettings(), folder)
-    upgrade(engine, Table.metadata)
-    engine.dispose()
-    return folder
-
-
-@pytest.fixture
-def catalogue(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catalogue]:
-    state = tmp_path_factory.mktemp("state")
-    shutil.copytree(migrated, state, dirs_exist_ok=True)
-    engine = make_engine(CatalogueSettings(), state)
-    yield Catalogue(engine)
-    engine.dispose()
 
 
 class Row(NamedTuple):
