@@ -9,6 +9,7 @@ below a folder.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import select
@@ -29,10 +30,17 @@ NETWORK_FILESYSTEMS = frozenset(
 
 
 class Mount(NamedTuple):
-    """A line of the table: where, and the type of file system."""
+    """A line of the table.
+
+    Attributes:
+        path: Where it is mounted.
+        kind: The type of file system.
+        origin: Which folder of its file system; another one than ``/`` for bind mounts and subvolumes.
+    """
 
     path: bytes
     kind: str
+    origin: bytes = b"/"
 
     @property
     def is_remote(self) -> bool:
@@ -96,11 +104,15 @@ class Mounts:
             OSError: It cannot be asked.
         """
         for _ in range(_ATTEMPTS):
-            holder = self.holding(path).path
+            mount = self.holding(path)
+            holder = mount.path
             with self._lock:
                 version, known = self._version, self._filesystems.get(holder)
             if known is None:
                 known = filesystem_id(path)
+                if mount.origin != b"/":
+                    # Folders of one file system may take each other's place, and each has its own files.
+                    known ^= int.from_bytes(hashlib.sha256(mount.origin).digest()[:8], signed=True)
             with self._lock:
                 self._refresh()
                 if version == self._version:
@@ -172,6 +184,10 @@ def _holds(folder: bytes, path: bytes) -> bool:
 def _parse(table: bytes) -> Iterator[Mount]:
     for line in table.splitlines():
         before, _, after = line.partition(b" - ")
-        # Blanks, tabs, newlines and backslashes in the path are octal.
-        path = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), before.split(b" ")[4])
-        yield Mount(path, after.split(b" ")[0].decode("ascii", "replace"))
+        origin, path = map(_unescaped, before.split(b" ")[3:5])
+        yield Mount(path, after.split(b" ")[0].decode("ascii", "replace"), origin)
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Blanks, tabs, newlines and backslashes are octal there."""
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), path)

@@ -231,3 +231,17 @@ def test_what_the_kernel_mounts_and_unmounts_is_seen_at_once(tmp_path: Path, hap
     if done.stderr.startswith("no "):
         pytest.skip(f"cannot mount here: {done.stderr}")
     assert (done.stdout, done.stderr) == ("seen\n", "")
+
+
+def test_folders_of_one_file_system_that_are_mounted_in_turn_at_one_place_are_told_apart(tmp_path: Path) -> None:
+    numbers = set()
+    for origin in ("/", "/photos", "/films"):
+        table = tmp_path / f"mountinfo{len(numbers)}"
+        table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 8:1 {origin} {tmp_path} rw - ext4 /dev/sda rw\n")
+        mounts = Mounts(table)
+        number = mounts.filesystem_of(bytes(tmp_path))
+        assert number == mounts.filesystem_of(bytes(tmp_path))
+        assert -(2**63) <= number < 2**63
+        numbers.add(number)
+        mounts.close()
+    assert len(numbers) == 3
