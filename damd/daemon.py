@@ -103,7 +103,10 @@ class Daemon:
         self._relay = relay
         workers = world.get_resource(Sandbox).worker_count
         self._intake = Intake(world, concurrency=COMMANDS_PER_WORKER * workers)
-        self._roots = [_watched_root(name, settings, config.state, world) for name, settings in config.roots.items()]
+        self._roots = [
+            _watched_root(name, settings, config.state, world, functools.partial(self._are_others_busy, name))
+            for name, settings in config.roots.items()
+        ]
         self._unscanned = {root.tree.root for root in self._roots}
         self._armed = anyio.Event()
         self._drained = anyio.Event()
@@ -142,6 +145,9 @@ class Daemon:
                 starting.start_soon(watching.start, self._watch_root, root)
         await self._tell_systemd(systemd.ready)
         self._armed.set()
+
+    def _are_others_busy(self, name: str) -> bool:
+        return any(root.is_busy for root in self._roots if root.tree.root != name)
 
     async def _watch_root(self, root: WatchedRoot, *, task_status: TaskStatus[None]) -> None:
         await root.run(self._intake, functools.partial(self._scanned, root.tree.root), task_status=task_status)
@@ -241,7 +247,9 @@ class Daemon:
         }
 
 
-def _watched_root(name: str, settings: RootSettings, state: Path, world: World) -> WatchedRoot:
+def _watched_root(
+    name: str, settings: RootSettings, state: Path, world: World, are_others_busy: Callable[[], bool]
+) -> WatchedRoot:
     # One spelling for the folder in the watcher, the tree and the catalogue.
     folder = world.get_resource(Roots).folder(name)
     tree = Tree(
@@ -258,6 +266,7 @@ def _watched_root(name: str, settings: RootSettings, state: Path, world: World) 
         mounts=world.get_resource(Mounts),
         announce=world.dispatch_event,
         canary=state / _CANARIES / name,
+        are_others_busy=are_others_busy,
     )
     real = settings.model_copy(update={"path": Path(os.fsdecode(folder))})
     return WatchedRoot(real, tree, around)

@@ -234,7 +234,7 @@ def test_what_the_kernel_mounts_and_unmounts_is_seen_at_once(tmp_path: Path, hap
 
 
 def test_folders_of_one_file_system_that_are_mounted_in_turn_at_one_place_are_told_apart(tmp_path: Path) -> None:
-    numbers = set()
+    numbers: set[int] = set()
     for origin in ("/", "/photos", "/films"):
         table = tmp_path / f"mountinfo{len(numbers)}"
         table.write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 8:1 {origin} {tmp_path} rw - ext4 /dev/sda rw\n")

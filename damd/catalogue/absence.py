@@ -109,7 +109,8 @@ def _wrapped(numbers: tuple[int, ...]) -> tuple[int, ...]:
 def _note_unseen(
     comparison: Comparison, path: bytes, volume: int | None, volume_at: Callable[[bytes], int | None]
 ) -> None:
-    if volume is None or volume == volume_at(path):
+    # One of which nobody knows on which volume it lay may be anywhere, until it is seen once.
+    if volume is not None and volume == volume_at(path):
         comparison.unseen.append(path)
     else:
         comparison.out_of_reach += 1

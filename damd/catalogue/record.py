@@ -212,7 +212,6 @@ def _stands(session: Session, known: FormerLocation) -> bool:
         _is(Location, known.place),
         col(Location.id) == known.location_id,
         col(Location.entity_id) == known.asset_id,
-        col(Location.missing_since).is_not(None) if known.missing else col(Location.missing_since).is_(None),
     )
     return session.execute(statement).first() is not None
 

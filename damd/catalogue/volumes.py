@@ -17,6 +17,7 @@ from sqlmodel import Session, col
 from damd.catalogue.tables import Location, Volume, table_of
 
 _SAMPLE = 50
+_ENOUGH = 0.9
 
 
 class VolumeKey(NamedTuple):
@@ -72,14 +73,16 @@ def _files_on(session: Session, root: str, volume: int) -> list[KnownFile]:
 
 
 def is_the_same(files: Sequence[KnownFile], look: Callable[[bytes], tuple[int, int] | None]) -> bool:
-    """Whether at least half of a sample is there, by size and mtime; blocks as `look` does.
+    """Whether nearly all of a sample is there, by size and mtime; blocks as `look` does.
+
+    A disk that holds a copy of another one has most of its files.
 
     Args:
         files: The sample; an empty one is there.
         look: The size and mtime of what lies at a path below the root; None for nothing.
     """
     found = sum(look(file.path) == (file.size_bytes, file.mtime_ns) for file in files)
-    return 2 * found >= len(files)
+    return found >= _ENOUGH * len(files)
 
 
 def recognise_as(session: Session, volume: int, root: str, key: VolumeKey) -> None:
@@ -98,27 +101,24 @@ def present_volumes(session: Session, root: str, keys: Sequence[VolumeKey]) -> d
 
 
 def accept(session: Session, root: str, keys: Sequence[VolumeKey]) -> None:
-    """Forget what lies where no file of it can be: it is looked for where it would lie now.
+    """Forget where each file of the root lay: it is looked for where it would lie now.
 
-    That is what lay on volumes that are not mounted, or on a folder over which another is mounted, and what came
-    from another root with its volume.
+    That concerns what lay on volumes that are not mounted, or on a folder over which another is mounted, and what
+    nobody knows the volume of.
     """
     present = present_volumes(session, root, keys)
-    absent = sqlalchemy.select(col(Volume.id)).where(col(Volume.root) == root, col(Volume.id).not_in(present.values()))
-    gone = list(session.scalars(absent))
-    session.execute(update(Location).where(col(Location.volume_id).in_(gone)).values(volume_id=None))
-    session.execute(delete(Volume).where(col(Volume.id).in_(gone)))
-    for key in present:
-        at_or_below = [number for other, number in present.items() if _is_within(other.path, key.path)]
-        elsewhere = (col(Location.root) == root) & col(Location.volume_id).not_in(at_or_below)
+    # What is mounted within another comes after it.
+    for key in sorted(present, key=lambda key: len(key.path)):
+        there = (col(Location.root) == root) & col(Location.volume_id).is_distinct_from(present[key])
         if key.path:
             inside = (col(Location.path) >= key.path + b"/") & (col(Location.path) < key.path + b"0")
-            elsewhere &= (col(Location.path) == key.path) | inside
-        session.execute(update(Location).where(elsewhere).values(volume_id=None))
-
-
-def _is_within(path: bytes, folder: bytes) -> bool:
-    return not folder or (path + b"/").startswith(folder + b"/")
+            there &= (col(Location.path) == key.path) | inside
+        session.execute(update(Location).where(there).values(volume_id=present[key]))
+    absent = sqlalchemy.select(col(Volume.id)).where(col(Volume.root) == root, col(Volume.id).not_in(present.values()))
+    gone = list(session.scalars(absent))
+    # What went to another root with its volume; the next scan of that one sees where it lies.
+    session.execute(update(Location).where(col(Location.volume_id).in_(gone)).values(volume_id=None))
+    session.execute(delete(Volume).where(col(Volume.id).in_(gone)))
 
 
 def _is(root: str, key: VolumeKey) -> list[sqlalchemy.ColumnElement[bool]]:

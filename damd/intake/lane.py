@@ -63,7 +63,8 @@ class Lane:
         """A path may have changed."""
         queued = self._queued.setdefault(path, Queued(settle_s))
         queued.settle_s = settle_s
-        queued.moved_from = moved_from or queued.moved_from
+        # Of a sighting that says nothing of a rename nobody knows whether it is still the file that was renamed.
+        queued.moved_from = moved_from
         queued.note_sighting()
         if queued.state is State.IN_WORK:
             queued.sighted_again = True

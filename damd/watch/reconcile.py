@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -109,8 +110,8 @@ def _next(path: bytes) -> bytes:
 def those_gone(tree: Tree, paths: Iterable[bytes]) -> list[bytes]:
     """Of these paths of the tree, those where nothing is: the system says so, and of nothing else; blocks.
 
-    ENOENT, or ENOTDIR where a file took a folder's place. Behind a link that was followed nothing is known to be
-    gone, since nobody knows what it would lead to.
+    ENOENT, or ENOTDIR where a file took a folder's place, or something that is no file took its own. Behind a link
+    nothing is known to be gone, since nobody knows what it would lead to, unless that is elsewhere in the root.
     """
     return [path for path in paths if _is_gone(tree, path)]
 
@@ -118,10 +119,15 @@ def those_gone(tree: Tree, paths: Iterable[bytes]) -> list[bytes]:
 def _is_gone(tree: Tree, below: bytes) -> bool:
     path = tree.absolute(below)
     try:
-        os.lstat(path)
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        folder = os.path.dirname(path)
-        return not tree.follow_symlinks or os.path.realpath(folder) == folder
+        gone = True
     except OSError:
-        pass
-    return False
+        return False
+    else:
+        gone = not (stat.S_ISREG(status.st_mode) or (tree.follow_symlinks and stat.S_ISLNK(status.st_mode)))
+    folder = os.path.dirname(path)
+    real = os.path.realpath(folder)
+    if real == folder:
+        return gone
+    return not tree.follow_symlinks and (real + b"/").startswith(tree.folder.rstrip(b"/") + b"/")

@@ -84,6 +84,7 @@ class WatchedRoot:
         self._settle_s = settings.settle.total_seconds()
         self._marks: dict[bytes, bytes | None] = {}
         self._later: dict[bytes, float] = {}
+        self._is_scanning = False
         self._is_looking = False
         self._marked = anyio.Event()
         # Its own, so that a file system that does not answer holds up nobody else's root.
@@ -128,6 +129,11 @@ class WatchedRoot:
                 start()
                 await on_reconciled()
                 await anyio.sleep(_ABSENT_S)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something of it is marked, or being compared."""
+        return self._is_scanning or bool(self._marks)
 
     @property
     def held(self) -> str | None:
@@ -286,20 +292,11 @@ class WatchedRoot:
         whole = self.tree.folder in marks
         self.state.scanning = whole
         below = {self.tree.relative(path): marks[path] for path in _outermost(marks)}
-        while True:
-            try:
-                again = await self._scanner.scan(
-                    below,
-                    whole=whole,
-                    presence=presence,
-                    demand=functools.partial(self._demand, presence),
-                    sink=sink,
-                    is_disturbed=self._marked.is_set,
-                )
-                break
-            except CatalogueUnavailableError as error:
-                _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
-            await anyio.sleep(_PAUSE_S)
+        self._is_scanning = True
+        try:
+            again = await self._scan_until_it_can_be(below, whole=whole, presence=presence, sink=sink)
+        finally:
+            self._is_scanning = False
         self.state.scanning = b"" in again
         if b"" in again:
             self.mark(self.tree.folder)
@@ -308,6 +305,23 @@ class WatchedRoot:
             if len(self._later) >= _MOST_MARKS:
                 path = b""  # noqa: PLW2901 - all of it is cheaper
             self._later[self.tree.absolute(path)] = anyio.current_time() + wait_s
+
+    async def _scan_until_it_can_be(
+        self, below: Mapping[bytes, bytes | None], *, whole: bool, presence: Presence, sink: Sink
+    ) -> Mapping[bytes, float]:
+        while True:
+            try:
+                return await self._scanner.scan(
+                    below,
+                    whole=whole,
+                    presence=presence,
+                    demand=functools.partial(self._demand, presence),
+                    sink=sink,
+                    is_disturbed=self._marked.is_set,
+                )
+            except CatalogueUnavailableError as error:
+                _log.warning("reconciling waits for the catalogue", root=self.tree.root, error=str(error))
+            await anyio.sleep(_PAUSE_S)
 
 
 def _once(call: Callable[[], None]) -> Callable[[], None]:

@@ -69,6 +69,7 @@ class Surroundings:
         mounts: What is mounted where.
         announce: Takes the events of what was found missing.
         canary: A file outside every root that tells whether events arrive.
+        are_others_busy: Whether files may have moved to another root that has not been compared since.
     """
 
     catalogue: Catalogue
@@ -76,6 +77,7 @@ class Surroundings:
     mounts: Mounts
     announce: Callable[[Event], Awaitable[None]]
     canary: Path | None = None
+    are_others_busy: Callable[[], bool] = lambda: False
 
 
 class Scanner:
@@ -256,9 +258,10 @@ class Scanner:
             return _WHOLE if self._is_repeated() else {}
         self._repetitions = 0
         self._withheld = excessive
+        disturbed = is_disturbed() or self._around.are_others_busy()
         deferred: Collection[bytes] = ()
         if not excessive:
-            deferred = self._defer(gone, is_disturbed=is_disturbed() and accepted is None)
+            deferred = self._defer(gone, is_disturbed=disturbed and accepted is None)
             await self._mark([candidate for candidate in gone if candidate.path not in deferred])
             forget = functools.partial(absence.forget_failures_at, root=self._tree.root, paths=failures)
             if failures:

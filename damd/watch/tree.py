@@ -24,6 +24,8 @@ from damd.watch.ignore_file import NAME
 _log = structlog.get_logger(__name__)
 
 _FILE, _FOLDER = False, True
+_TOGETHER = 4000
+"""Files of one folder that are handed on at a time: a folder may be wide."""
 
 Numbers = tuple[int, int, int, int]
 """A `Signature` before it is wrapped into signed numbers, which is a tenth of a walk's time."""
@@ -119,6 +121,8 @@ class Walk:
                         break
                 elif (numbers := self._look(entry)) is not None:
                     files.append((path, numbers))
+                    if len(files) >= _TOGETHER:
+                        break
             else:
                 pending.pop()
             if files:

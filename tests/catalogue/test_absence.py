@@ -40,6 +40,7 @@ pytestmark = pytest.mark.anyio
 AT = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 NUMBERS = (3, 10, 20, 30)
 EVERYTHING = Bounds(None, None)
+DISK = VolumeKey(b"", 1)
 MakeAsset = Callable[..., NewAsset]
 
 
@@ -47,14 +48,16 @@ def on(number: int | None) -> Callable[[bytes], int | None]:
     return lambda _: number
 
 
-async def known(catalogue: Catalogue, image_asset: MakeAsset, *paths: bytes, root: str = "inbox") -> int:
-    """One asset with these locations, each with the same `NUMBERS`."""
+async def known(
+    catalogue: Catalogue, image_asset: MakeAsset, *paths: bytes, root: str = "inbox", volume: VolumeKey | None = None
+) -> int:
+    """One asset with these locations, each with the same `NUMBERS` and on the same volume."""
 
     def change(session: Session) -> int:
         asset = image_asset("7" * 64)
         asset_id = 0
         for path in paths:
-            finding = Finding(Place(root, path), Signature(*NUMBERS))
+            finding = Finding(Place(root, path), Signature(*NUMBERS), volume)
             asset_id = record_asset(session, asset._replace(finding=finding), None).asset_id
         return asset_id
 
@@ -77,23 +80,25 @@ async def compared(
 async def test_a_stretch_ends_before_its_upper_bound_and_knows_no_other_root(
     catalogue: Catalogue, image_asset: MakeAsset
 ) -> None:
-    await known(catalogue, image_asset, b"a", b"b", b"b\0", b"\xff", b"")
-    await known(catalogue, image_asset, b"bb", root="phone")
+    await known(catalogue, image_asset, b"a", b"b", b"b\0", b"\xff", b"", volume=DISK)
+    await known(catalogue, image_asset, b"bb", root="phone", volume=DISK)
+    disk = await catalogue.write(partial(volume_id, root="inbox", key=DISK))
     await fail(catalogue, b"b", BrokenFileError("broken"))
     await fail(catalogue, b"bb", BrokenFileError("broken"), root="phone")
-    comparison = await compared(catalogue, {}, Bounds(b"b", b"b\0"))
+    comparison = await compared(catalogue, {}, Bounds(b"b", b"b\0"), disk)
     assert comparison == Comparison(unseen=[b"b"], unseen_failures=[b"b"], known=1)
-    assert (await compared(catalogue, {})).unseen == [b"", b"a", b"b", b"b\0", b"\xff"]
-    assert (await compared(catalogue, {}, Bounds(b"b\0", None))).unseen == [b"b\0", b"\xff"]
+    assert (await compared(catalogue, {}, volume=disk)).unseen == [b"", b"a", b"b", b"b\0", b"\xff"]
+    assert (await compared(catalogue, {}, Bounds(b"b\0", None), disk)).unseen == [b"b\0", b"\xff"]
 
 
 async def test_what_was_found_as_it_is_known_needs_no_look(catalogue: Catalogue, image_asset: MakeAsset) -> None:
-    await known(catalogue, image_asset, b"a", b"b", b"c")
+    await known(catalogue, image_asset, b"a", b"b", b"c", volume=DISK)
+    disk = await catalogue.write(partial(volume_id, root="inbox", key=DISK))
     await fail(catalogue, b"d", BrokenFileError("broken"))
     await fail(catalogue, b"e", TransientFileError("later"))
     await fail(catalogue, b"f", BrokenFileError("broken"), signature=(3, 10, 20, 31))
     found = dict.fromkeys((b"a", b"c", b"d", b"e", b"f", b"g"), NUMBERS) | {b"c": (3, 10, 20, 31)}
-    comparison = await compared(catalogue, found)
+    comparison = await compared(catalogue, found, volume=disk)
     assert comparison == Comparison(unknown=[b"c", b"e", b"f", b"g"], unseen=[b"b"], known=3)
     assert len(found) == 6
 
@@ -115,20 +120,21 @@ async def test_a_stretch_of_which_too_much_is_known_goes_on_elsewhere(
     catalogue: Catalogue, image_asset: MakeAsset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(absence, "_MOST_ROWS", 2)
-    await known(catalogue, image_asset, b"a", b"b", b"d", b"f")
+    await known(catalogue, image_asset, b"a", b"b", b"d", b"f", volume=DISK)
+    disk = await catalogue.write(partial(volume_id, root="inbox", key=DISK))
     for path in (b"b", b"c", b"e"):
         await fail(catalogue, path, TransientFileError("later"))
     found = dict.fromkeys((b"b", b"bb", b"c", b"g"), NUMBERS)
-    first = await compared(catalogue, found)
+    first = await compared(catalogue, found, volume=disk)
     assert first == Comparison(unseen=[b"a"], known=2, rest=b"b\0")
-    second = await compared(catalogue, found, Bounds(first.rest, None))
+    second = await compared(catalogue, found, Bounds(first.rest, None), disk)
     assert second == Comparison(
         unknown=[b"b", b"bb", b"c"], unseen=[b"d", b"f"], unseen_failures=[b"e"], known=2, rest=b"f\0"
     )
-    assert await compared(catalogue, {b"g": NUMBERS}, Bounds(second.rest, None)) == Comparison(unknown=[b"g"])
+    assert await compared(catalogue, {b"g": NUMBERS}, Bounds(second.rest, None), disk) == Comparison(unknown=[b"g"])
 
 
-async def test_what_lies_on_another_volume_than_is_there_is_out_of_reach(
+async def test_what_lies_on_another_volume_than_is_there_or_nobody_knows_where_is_out_of_reach(
     catalogue: Catalogue, image_asset: MakeAsset
 ) -> None:
     await known(catalogue, image_asset, b"a", b"b", b"c")
@@ -137,12 +143,15 @@ async def test_what_lies_on_another_volume_than_is_there_is_out_of_reach(
     rows = {row.path: row.id for row in await catalogue.read(lambda session: session.exec(select(Location)).all())}
     elsewhere = [(rows[b"b"] or 0, one), (rows[b"c"] or 0, two)]
     await catalogue.write(partial(note_volumes, elsewhere=elsewhere))
-    assert await compared(catalogue, {}, volume=one) == Comparison(unseen=[b"a", b"b"], out_of_reach=1, known=3)
-    assert await compared(catalogue, {}, volume=two) == Comparison(unseen=[b"a", b"c"], out_of_reach=1, known=3)
+    assert await compared(catalogue, {}, volume=one) == Comparison(unseen=[b"b"], out_of_reach=2, known=3)
+    assert await compared(catalogue, {}, volume=two) == Comparison(unseen=[b"c"], out_of_reach=2, known=3)
+    assert await compared(catalogue, {}) == Comparison(out_of_reach=3, known=3)
     comparison = await compared(catalogue, dict.fromkeys(rows, NUMBERS), volume=two)
     assert comparison == Comparison(known=3, elsewhere=[(rows[b"a"] or 0, two), (rows[b"b"] or 0, two)])
     await catalogue.write(partial(note_volumes, elsewhere=comparison.elsewhere))
     assert await compared(catalogue, dict.fromkeys(rows, NUMBERS), volume=two) == Comparison(known=3)
+    # What was seen once can be missed.
+    assert await compared(catalogue, {}, volume=two) == Comparison(unseen=[b"a", b"b", b"c"], known=3)
     # Where nobody knows which volume is there, nothing is noted.
     assert (await compared(catalogue, dict.fromkeys(rows, NUMBERS))).elsewhere == []
 

@@ -130,7 +130,11 @@ def miss(session: Session, known: FormerLocation) -> None:
     session.execute(update(Location).where(col(Location.id) == known.location_id).values(missing_since=AT))
 
 
-@pytest.mark.parametrize("meddle", [forget, rename, change, miss])
+def find_again(session: Session, known: FormerLocation) -> None:
+    session.execute(update(Location).where(col(Location.id) == known.location_id).values(missing_since=None))
+
+
+@pytest.mark.parametrize("meddle", [forget, rename, change])
 def test_a_location_that_is_no_longer_what_was_read_neither_moves_nor_is_linked(
     engine: Engine, image_asset: MakeAsset, finding: MakeFinding, meddle: Callable[[Session, FormerLocation], None]
 ) -> None:
@@ -163,17 +167,44 @@ def test_a_missing_location_that_moves_is_missing_no_more(
         assert stored(session) == [event]
 
 
-def test_a_missing_location_that_is_found_again_meanwhile_neither_moves_nor_is_linked(
-    engine: Engine, image_asset: MakeAsset, finding: MakeFinding
+@pytest.mark.parametrize("meddle", [miss, find_again])
+def test_a_location_that_goes_missing_or_is_found_again_meanwhile_still_moves(
+    engine: Engine, image_asset: MakeAsset, finding: MakeFinding, meddle: Callable[[Session, FormerLocation], None]
 ) -> None:
     with Session(engine) as session:
         asset_id = record(session, "aa", finding(), image_asset)
-        lose(session, finding())
+        if meddle is find_again:
+            lose(session, finding())
         known = former(session, finding())
-        record_location(session, asset_id, finding())
-        assert record_move(session, known, finding(b"b.jpg"), path_of) is None
-        assert record_link(session, known, finding(b"b.jpg"), path_of) is None
-        assert (locations(session), stored(session)) == ({Place("inbox", b"a.jpg"): (asset_id, False)}, [])
+        assert known.missing is (meddle is find_again)
+        meddle(session, known)
+        events = record_move(session, known, finding(b"b.jpg"), path_of)
+        assert events
+        (event,) = events
+        assert isinstance(event, FileMovedEvent)
+        assert (event.path, event.previous_path) == ("/inbox/b.jpg", "/inbox/a.jpg")
+        assert session.exec(select(Location.id)).one() == known.location_id
+        assert locations(session) == {Place("inbox", b"b.jpg"): (asset_id, False)}
+        assert stored(session) == [event]
+
+
+@pytest.mark.parametrize("meddle", [miss, find_again])
+def test_a_location_that_goes_missing_or_is_found_again_meanwhile_is_still_linked(
+    engine: Engine, image_asset: MakeAsset, finding: MakeFinding, meddle: Callable[[Session, FormerLocation], None]
+) -> None:
+    with Session(engine) as session:
+        asset_id = record(session, "aa", finding(), image_asset)
+        if meddle is find_again:
+            lose(session, finding())
+        known = former(session, finding())
+        meddle(session, known)
+        assert record_link(session, known, finding(b"b.jpg", ctime_ns=21), path_of) == []
+        found = locations(session)
+        assert found.keys() == {Place("inbox", b"a.jpg"), Place("inbox", b"b.jpg")}
+        assert found[Place("inbox", b"b.jpg")] == (asset_id, False)
+        # Whether the other name is missing is for a look at that one to say.
+        assert found[Place("inbox", b"a.jpg")] == (asset_id, meddle is miss)
+        assert stored(session) == []
 
 
 def test_a_link_is_a_further_location(engine: Engine, image_asset: MakeAsset, finding: MakeFinding) -> None:

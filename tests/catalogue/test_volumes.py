@@ -120,12 +120,20 @@ async def test_a_sample_is_from_all_over_a_volume(
 
 @pytest.mark.parametrize(
     ("there", "expected"),
-    [(4, True), (2, True), (1, False), (0, False)],
+    [(20, True), (18, True), (17, False), (10, False), (0, False)],
 )
-def test_half_of_a_sample_must_be_there_by_size_and_mtime(there: int, *, expected: bool) -> None:
-    files = [KnownFile(b"%d" % number, 3, 10) for number in range(4)]
-    looks = {file.path: (3, 10) for file in files[:there]} | {file.path: (3, 11) for file in files[there:3]}
+def test_nearly_all_of_a_sample_must_be_there_by_size_and_mtime(there: int, *, expected: bool) -> None:
+    files = [KnownFile(b"%d" % number, 3, 10) for number in range(20)]
+    looks = {file.path: (3, 10) for file in files[:there]} | {file.path: (3, 11) for file in files[there:19]}
     assert is_the_same(files, looks.get) is expected
+
+
+@pytest.mark.parametrize("count", range(1, 51))
+def test_a_tenth_of_a_sample_of_any_size_may_have_gone_and_no_more(count: int) -> None:
+    files = [KnownFile(b"%d" % number, 3, 10) for number in range(count)]
+    for gone in (count // 10, count // 10 + 1):
+        looks = dict.fromkeys((file.path for file in files[gone:]), (3, 10))
+        assert is_the_same(files, looks.get) is (10 * gone <= count)
 
 
 def test_of_a_volume_on_which_nothing_is_known_nothing_is_not_there() -> None:
@@ -149,50 +157,68 @@ async def test_two_volumes_that_turn_out_to_be_one_are_merged(catalogue: Catalog
     assert await known_volumes(catalogue) == {("inbox", b"", 2)}
 
 
-async def test_what_lay_on_an_absent_volume_lies_nowhere_once_that_is_accepted(
+async def test_what_lay_on_an_absent_volume_or_nobody_knows_where_lies_on_what_is_there_once_that_is_accepted(
     catalogue: Catalogue, asset_id: int
 ) -> None:
     await locate(catalogue, asset_id, OWN, b"a")
     await locate(catalogue, asset_id, OTHER, b"b")
     await locate(catalogue, asset_id, OTHER, b"c", root="phone")
     await locate(catalogue, asset_id, CARD, b"card/d")
+    await locate(catalogue, asset_id, None, b"e")
+    await locate(catalogue, asset_id, None, b"f", root="phone")
     await catalogue.write(partial(accept, root="inbox", keys=[OWN]))
-    assert await whereabouts(catalogue) == {b"a": (b"", 1), b"b": None, b"card/d": None}
-    assert await whereabouts(catalogue, "phone") == {b"c": (b"", 2)}
+    assert await whereabouts(catalogue) == dict.fromkeys((b"a", b"b", b"card/d", b"e"), (b"", 1))
+    assert await whereabouts(catalogue, "phone") == {b"c": (b"", 2), b"f": None}
     assert await known_volumes(catalogue) == {("inbox", b"", 1), ("phone", b"", 2)}
 
 
-async def test_what_a_mount_lies_over_lies_nowhere_once_that_is_accepted(catalogue: Catalogue, asset_id: int) -> None:
+@pytest.mark.parametrize("turn", range(3))
+async def test_what_a_mount_lies_over_lies_on_the_innermost_one_once_that_is_accepted(
+    catalogue: Catalogue, asset_id: int, turn: int
+) -> None:
     await locate(catalogue, asset_id, OWN, b"card", b"card-b", b"card/a", b"card/b/c", b"card0")
     await locate(catalogue, asset_id, CARD, b"card/d")
     inner = VolumeKey(b"card/b", 4)
     await locate(catalogue, asset_id, inner, b"card/b/e")
-    await catalogue.write(partial(accept, root="inbox", keys=[OWN, CARD, inner]))
+    await locate(catalogue, asset_id, None, b"card/b/f")
+    keys = [OWN, CARD, inner]
+    await catalogue.write(partial(accept, root="inbox", keys=keys[turn:] + keys[:turn]))
     assert await whereabouts(catalogue) == {
         b"card-b": (b"", 1),
         b"card0": (b"", 1),
         b"card/d": (b"card", 3),
         b"card/b/e": (b"card/b", 4),
-        b"card": None,
-        b"card/a": None,
-        b"card/b/c": None,
+        b"card": (b"card", 3),
+        b"card/a": (b"card", 3),
+        b"card/b/c": (b"card/b", 4),
+        b"card/b/f": (b"card/b", 4),
     }
+    assert await known_volumes(catalogue) == {("inbox", *key) for key in keys}
 
 
-async def test_what_came_from_another_root_with_its_volume_lies_nowhere_once_that_is_accepted(
-    catalogue: Catalogue, asset_id: int
-) -> None:
+@pytest.fixture
+async def taken_over(catalogue: Catalogue, asset_id: int) -> None:
+    """Of two files on one volume, one belongs to another root now, and still has the volume of its former one."""
     await locate(catalogue, asset_id, OTHER, b"a", b"b", root="former")
+    change = sqlalchemy.update(Location).where(col(Location.path) == b"a").values(root="inbox")
+    await catalogue.write(lambda session: session.execute(change).close())
 
-    def take_over(session: Session) -> None:
-        statement = sqlalchemy.update(Location).where(col(Location.path) == b"a").values(root="inbox")
-        session.execute(statement)
 
-    await catalogue.write(take_over)
-    await catalogue.write(partial(accept, root="former", keys=[OWN]))
-    assert await whereabouts(catalogue, "former") == {b"b": None}
-    assert await whereabouts(catalogue) == {b"a": None}
-    await locate(catalogue, asset_id, OTHER, b"c", root="former")
-    await catalogue.write(lambda session: session.execute(sqlalchemy.update(Location).values(root="inbox")).close())
+@pytest.mark.usefixtures("taken_over")
+async def test_what_came_from_another_root_with_its_volume_lies_on_what_is_there_once_that_is_accepted(
+    catalogue: Catalogue,
+) -> None:
     await catalogue.write(partial(accept, root="inbox", keys=[OWN]))
-    assert set((await whereabouts(catalogue)).values()) == {None}
+    assert await whereabouts(catalogue) == {b"a": (b"", 1)}
+    assert await whereabouts(catalogue, "former") == {b"b": (b"", 2)}
+    assert await known_volumes(catalogue) == {("inbox", b"", 1), ("former", b"", 2)}
+
+
+@pytest.mark.usefixtures("taken_over")
+async def test_of_what_went_to_another_root_with_its_volume_nobody_knows_where_it_lies_once_that_is_accepted(
+    catalogue: Catalogue,
+) -> None:
+    await catalogue.write(partial(accept, root="former", keys=[OWN]))
+    assert await whereabouts(catalogue, "former") == {b"b": (b"", 1)}
+    assert await whereabouts(catalogue) == {b"a": None}
+    assert await known_volumes(catalogue) == {("former", b"", 1)}

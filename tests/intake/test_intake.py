@@ -345,12 +345,11 @@ async def test_while_the_catalogue_takes_nothing_files_wait_instead_of_being_rea
     ]
 
 
-async def test_where_a_file_was_moved_from_is_kept_for_its_command(tmp_path: Path) -> None:
+async def test_where_a_file_was_moved_from_is_for_its_next_command_only(tmp_path: Path) -> None:
     ingester = Ingester()
     (path,) = files(tmp_path, 1)
     async with running(ingester) as intake:
         intake.sight(path, root="a", settle_s=0, moved_from=b"/old/\xff")
-        intake.sight(path, root="a", settle_s=0)
         assert intake.explain(path)["moved_from"] == readable(b"/old/\xff")  # type: ignore[index]  # it is known
         await ingester.until(lambda: ingester.ended == [path])
         await idle(intake)
@@ -360,6 +359,22 @@ async def test_where_a_file_was_moved_from_is_kept_for_its_command(tmp_path: Pat
         await intake.offer(path, root="a", settle_s=0, moved_from=b"/older")
         await ingester.until(lambda: len(ingester.ended) == 3)
     assert ingester.moved_from == [Path(os.fsdecode(b"/old/\xff")), None, Path("/older")]
+
+
+async def test_a_later_sighting_drops_where_a_file_was_moved_from_or_replaces_it(tmp_path: Path) -> None:
+    ingester = Ingester()
+    dropped, replaced, told = files(tmp_path, 3)
+    async with running(ingester) as intake:
+        intake.sight(dropped, root="a", settle_s=0, moved_from=b"/old")
+        intake.sight(dropped, root="a", settle_s=0)
+        assert "moved_from" not in (intake.explain(dropped) or {"moved_from": "not even queued"})
+        intake.sight(replaced, root="a", settle_s=0, moved_from=b"/old")
+        intake.sight(replaced, root="a", settle_s=0, moved_from=b"/older")
+        intake.sight(told, root="a", settle_s=0)
+        intake.sight(told, root="a", settle_s=0, moved_from=b"/oldest")
+        await ingester.until(lambda: len(ingester.ended) == 3)
+    moved_from = dict(zip(ingester.started, ingester.moved_from, strict=True))
+    assert moved_from == {dropped: None, replaced: Path("/older"), told: Path("/oldest")}
 
 
 async def test_a_file_that_moves_on_before_it_is_looked_at_comes_from_where_it_was_first(tmp_path: Path) -> None:

@@ -218,13 +218,26 @@ async def filesystems(catalogue: Catalogue) -> dict[bytes, int | None]:
 async def test_the_same_files_under_another_number_lie_on_the_same_volume(
     catalogue: Catalogue, folder: Path, mount: Callable[..., Mounts]
 ) -> None:
-    for name in ("1", "2", "a/3"):
+    for name in (*map(str, range(9)), "a/9"):
         (folder / name).write_text(name)
     await imported(catalogue, folder, mount(("", 1)))
     (folder / "2").unlink()
     volumes = await recognised(catalogue, folder, mount(("", 2)))
     assert await compared(catalogue, folder, volumes) == ([], [b"2"], 0)
     assert set((await filesystems(catalogue)).values()) == {mounted(2)}
+
+
+@pytest.mark.anyio
+async def test_a_disk_that_holds_most_of_the_files_of_another_is_another_volume(
+    catalogue: Catalogue, folder: Path, mount: Callable[..., Mounts]
+) -> None:
+    for name in map(str, range(10)):
+        (folder / name).write_text(name)
+    await imported(catalogue, folder, mount(("", 1)))
+    (folder / "2").unlink()
+    (folder / "3").unlink()
+    volumes = await recognised(catalogue, folder, mount(("", 2)))
+    assert await compared(catalogue, folder, volumes) == ([], [], 2)
 
 
 @pytest.mark.anyio
@@ -342,7 +355,7 @@ async def test_the_folder_below_a_bind_mount_of_the_same_file_system_is_another_
 
 
 @pytest.mark.anyio
-async def test_what_an_older_damd_recorded_lies_wherever_it_is_found(
+async def test_what_an_older_damd_recorded_lies_wherever_it_is_found_and_is_out_of_reach_until_then(
     catalogue: Catalogue, folder: Path, mount: Callable[..., Mounts]
 ) -> None:
     for name in ("1", "card/2"):
@@ -357,8 +370,10 @@ async def test_what_an_older_damd_recorded_lies_wherever_it_is_found(
             record_asset(session, NewAsset(f"{abs(hash(path)):064x}", finding, properties, []), None)
 
     await catalogue.write(change)
-    assert await compared(catalogue, folder, volumes) == ([], [b"gone"], 0)
+    assert await compared(catalogue, folder, volumes) == ([], [], 1)
     assert await filesystems(catalogue) == {b"1": mounted(1), b"card/2": 2, b"gone": None}
+    (folder / "card" / "2").unlink()
+    assert await compared(catalogue, folder, volumes) == ([], [b"card/2"], 1)
 
 
 @pytest.mark.anyio

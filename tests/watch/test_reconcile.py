@@ -1,6 +1,8 @@
 """Reconciling finds what the catalogue does not know, and what is not there, and nothing else."""
 
+import contextlib
 import os
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import aclosing
@@ -123,6 +125,11 @@ async def volumes_of(catalogue: Catalogue, *keys: VolumeKey) -> Volumes:
     return Volumes(await catalogue.write(partial(present_volumes, root="inbox", keys=keys or (OWN,))))
 
 
+def lost(path: bytes, volumes: Volumes) -> Row:
+    """A location whose file is not there as it was, on the volume that is."""
+    return Row(Location, path, Signature(1, 2, 3, 4), volumes.at(path))
+
+
 def found_in(tree: Tree) -> dict[bytes, Numbers]:
     return {path: numbers for files in tree.walk() for path, numbers in files}
 
@@ -192,11 +199,15 @@ def _expected(rows: Sequence[Row], found: Mapping[bytes, Numbers], folder: bytes
     dealt_with = {(row.path, row.signature) for row in locations}
     dealt_with |= {(row.path, row.signature) for row in failures if row.permanent}
     lost = [row for row in locations if row.path not in found]
-    in_reach = [row.path for row in lost if row.volume in {None, volumes.at(row.path)}]
+    in_reach = [row.path for row in lost if row.volume is not None and row.volume == volumes.at(row.path)]
+
+    def is_file(path: bytes) -> bool:
+        return Path(os.fsdecode(folder + b"/" + path)).is_file()
+
     return Told(
         [path for path in found if (path, Signature(*found[path])) not in dealt_with],
-        [path for path in in_reach if not os.path.lexists(folder + b"/" + path)],
-        [row.path for row in failures if not os.path.lexists(folder + b"/" + row.path)],
+        [path for path in in_reach if not is_file(path)],
+        [row.path for row in failures if not is_file(row.path)],
         len(lost) - len(in_reach),
         len(locations),
     )
@@ -301,7 +312,7 @@ SIBLINGS = (b"a!", b"a-b", b"a-b/c", b"a.jpg", b"a/b", b"a/c/d", b"a0", b"aa/b",
 async def test_a_part_ends_where_its_siblings_begin(catalogue: Catalogue, tmp_path: Path) -> None:
     tree = tree_of(tmp_path)
     volumes = await volumes_of(catalogue)
-    await know(catalogue, [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"a", *SIBLINGS)])
+    await know(catalogue, [lost(path, volumes) for path in (b"a", *SIBLINGS)])
     assert await told(catalogue, tree.walk(b"a"), volumes) == Told(unseen=[b"a", b"a/b", b"a/c/d"], known=3)
     assert await told(catalogue, tree.walk(b"a/c"), volumes) == Told(unseen=[b"a/c/d"], known=1)
     assert await told(catalogue, tree.walk(b"a-b"), volumes) == Told(unseen=[b"a-b", b"a-b/c"], known=2)
@@ -313,10 +324,9 @@ async def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_ar
 ) -> None:
     write(tmp_path, "was-a-folder", "was-a-file/b")
     tree = tree_of(tmp_path)
-    rows = [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"was-a-folder/b", b"was-a-file")]
     volumes = await volumes_of(catalogue)
-    await know(catalogue, rows)
-    expected = Told([b"was-a-file/b", b"was-a-folder"], [b"was-a-folder/b"], known=2)
+    await know(catalogue, [lost(path, volumes) for path in (b"was-a-folder/b", b"was-a-file")])
+    expected = Told([b"was-a-file/b", b"was-a-folder"], [b"was-a-file", b"was-a-folder/b"], known=2)
     assert await told(catalogue, tree.walk(), volumes) == expected
     parts = [await told(catalogue, tree.walk(part), volumes) for part in (b"was-a-file", b"was-a-folder")]
     assert parts[0] + parts[1] == expected
@@ -326,11 +336,24 @@ async def test_a_file_in_the_place_of_a_folder_and_a_folder_in_that_of_a_file_ar
 async def test_what_is_ignored_now_is_not_taken_for_gone(catalogue: Catalogue, tmp_path: Path) -> None:
     write(tmp_path, "a.raw", "drafts/b")
     tree = tree_of(tmp_path, "*.raw", "drafts/")
-    rows = [Row(Location, path, Signature(1, 2, 3, 4)) for path in (b"a.raw", b"c.raw", b"drafts/b", b"drafts/d")]
-    await know(catalogue, rows)
     volumes = await volumes_of(catalogue)
+    await know(catalogue, [lost(path, volumes) for path in (b"a.raw", b"c.raw", b"drafts/b", b"drafts/d")])
     assert await told(catalogue, tree.walk(), volumes) == Told(unseen=[b"c.raw", b"drafts/d"], known=4)
     assert await told(catalogue, tree.walk(b"drafts"), volumes) == Told(unseen=[b"drafts/d"], known=2)
+
+
+@pytest.mark.anyio
+async def test_what_lay_nobody_knows_where_is_out_of_reach_until_it_is_seen_once(
+    catalogue: Catalogue, tmp_path: Path
+) -> None:
+    write(tmp_path, "seen")
+    tree = tree_of(tmp_path)
+    volumes = await volumes_of(catalogue)
+    seen = Signature(*found_in(tree)[b"seen"])
+    await know(catalogue, [Row(Location, path, seen) for path in (b"never", b"seen")])
+    assert await told(catalogue, tree.walk(), volumes) == Told(out_of_reach=1, known=2)
+    (tmp_path / "seen").unlink()
+    assert await told(catalogue, tree.walk(), volumes) == Told(unseen=[b"seen"], out_of_reach=1, known=2)
 
 
 @pytest.mark.anyio
@@ -358,11 +381,51 @@ async def test_a_location_is_noted_on_the_volume_on_which_it_was_found(catalogue
 
 def test_only_what_the_system_says_is_not_there_is_gone(tmp_path: Path) -> None:
     write(tmp_path, "file", "folder/a")
-    (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
     tree = tree_of(tmp_path)
-    paths = [b"file", b"file/b", b"folder", b"folder/a", b"folder/b", b"gone/c", b"dangling", b"loop", b"loop/d"]
+    paths = [b"file", b"file/b", b"folder/a", b"folder/b", b"gone/c", b"loop/d"]
     assert those_gone(tree, [*paths, b"x" * 300, b"y/" * 3000]) == [b"file/b", b"folder/b", b"gone/c"]
+
+
+def test_a_file_is_gone_where_something_that_is_no_file_took_its_place(tmp_path: Path) -> None:
+    write(tmp_path, "file", "folder/a")
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(tmp_path):
+        listener.bind("socket")  # a short name: only some hundred bytes are allowed
+    paths = [b"file", b"folder", b"fifo", b"socket"]
+    for follow_symlinks in (False, True):
+        assert those_gone(tree_of(tmp_path, follow_symlinks=follow_symlinks), paths) == paths[1:]
+
+
+def test_a_file_is_gone_where_a_link_took_its_place_unless_links_are_followed(tmp_path: Path) -> None:
+    write(tmp_path, "file")
+    links = {b"to-file": "file", b"dangling": "nowhere", b"loop": "loop"}
+    for name, target in links.items():
+        (tmp_path / os.fsdecode(name)).symlink_to(target)
+    assert those_gone(tree_of(tmp_path), links) == list(links)
+    assert those_gone(tree_of(tmp_path, follow_symlinks=True), links) == []
+
+
+def test_what_lay_in_a_folder_that_became_a_link_into_the_root_is_gone(tmp_path: Path) -> None:
+    write(tmp_path, "folder/a", "folder/sub/b")
+    for name, target in {"link": "folder", "dangling": "nowhere", "root": "."}.items():
+        (tmp_path / name).symlink_to(target)
+    paths = [b"link/a", b"link/gone", b"link/sub/b", b"dangling/a", b"root/folder/a"]
+    assert those_gone(tree_of(tmp_path), [*paths, b"folder/a", b"folder/sub/b"]) == paths
+
+
+@pytest.mark.parametrize("follow_symlinks", [False, True])
+def test_behind_a_link_that_leads_outside_the_root_nothing_is_known_to_be_gone(
+    tmp_path: Path, follow_symlinks: bool
+) -> None:
+    # Its name begins as the root's does.
+    outside, root = tmp_path / "root-2", tmp_path / "root"
+    write(outside, "a", "folder/b")
+    write(root, "c")
+    (root / "link").symlink_to(outside)
+    (root / "dangling").symlink_to(tmp_path / "nowhere")
+    tree = tree_of(root, follow_symlinks=follow_symlinks)
+    assert those_gone(tree, [b"link/a", b"link/gone", b"link/folder", b"link/folder/gone", b"dangling/a"]) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may look into every folder")
