@@ -100,6 +100,8 @@ class Mounts:
     def filesystem_of(self, path: bytes) -> int:
         """The number of the file system at a folder that exists, remembered until the table changes; blocks.
 
+        `filesystem_id`, into which the folder is mixed that is mounted there, where it is not the whole of it.
+
         Raises:
             OSError: It cannot be asked.
         """

@@ -174,12 +174,9 @@ def record_link(
     Returns:
         The events that were stored; None, and nothing was done, where the location is not what it was.
     """
-    if not _stands(session, known):
-        return None
-    # To make the link changed the file's ctime, under every one of its names.
-    ctime_ns = {"ctime_ns": finding.signature.ctime_ns}
-    session.execute(update(Location).where(col(Location.id) == known.location_id).values(ctime_ns))
-    return record_location(session, known.asset_id, finding, path_of)
+    # The known name keeps its old ctime, which the link changed: whoever looks at it next hashes it, lest an edit of
+    # the same size and mtime hides behind the link.
+    return record_location(session, known.asset_id, finding, path_of) if _stands(session, known) else None
 
 
 def record_move(session: Session, former: FormerLocation, finding: Finding, path_of: PathOf) -> list[Event] | None:

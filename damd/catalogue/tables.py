@@ -118,8 +118,8 @@ class SeenPath(Table):
 class Volume(Table, table=True):
     """A file system as a root met it: mounted at `path` below the root, or, where that is empty, carrying the root.
 
-    `filesystem` is the number that ``statvfs`` gives it. What lies on a volume that is not there is out of reach,
-    not gone. Device numbers would not do: a reboot may change them.
+    `filesystem` is the number that `damd.mounts.Mounts` gives it. What lies on a volume that is not there is
+    out of reach, not gone. Device numbers would not do: a reboot may change them.
     """
 
     __tablename__ = "volume"

@@ -25,7 +25,7 @@ class VolumeKey(NamedTuple):
 
     Attributes:
         path: Where it is mounted, below the root's folder; empty for the one that carries the folder itself.
-        filesystem: The file system's number, `damd.mounts.filesystem_id`.
+        filesystem: The file system's number, of `damd.mounts.Mounts`.
     """
 
     path: bytes

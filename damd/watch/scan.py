@@ -178,7 +178,8 @@ class Scanner:
                 await self._around.catalogue.write(note)
             self._noted = because
         except CatalogueUnavailableError as error:
-            _log.warning("a root's state could not be noted", root=root, error=str(error))
+            if because != before:  # it is tried again, of a root that is not there every two seconds
+                _log.warning("a root's state could not be noted", root=root, error=str(error))
 
     @property
     def _allowed(self) -> int:

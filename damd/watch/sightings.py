@@ -34,8 +34,8 @@ class SightingSet:
         with self._lock:
             # The mark on the root covers everything.
             if self._root not in self._marks:
-                was_closed, origin = self._files.get(path, (False, None))
-                moved_from = origin if moved_from is None else moved_from
+                was_closed, _ = self._files.get(path, (False, None))
+                # What comes later and says nothing of a rename may speak of another file.
                 self._files[path] = (closed or was_closed, None if moved_from == path else moved_from)
                 self._collapse()
         self._wake_once()

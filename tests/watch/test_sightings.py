@@ -28,13 +28,13 @@ def test_many_marks_collapse_into_the_folders_above_before_the_root_is_marked(si
     assert sightings.take() == [Sighting(b"/r/0/gone", is_mark=True), Sighting(b"/r/1/gone", is_mark=True)]
 
 
-def test_a_close_is_not_forgotten_by_a_later_sighting_nor_where_it_was_renamed_from(sightings: SightingSet) -> None:
+def test_a_close_is_kept_through_a_later_sighting_and_where_a_file_came_from_is_not(sightings: SightingSet) -> None:
     sightings.add(b"/r/a", closed=True, moved_from=b"/r/b")
     sightings.add(b"/r/a", closed=False)
     sightings.mark(b"/r/folder", moved_from=b"/r/old")
     sightings.mark(b"/r/folder")
     assert sightings.take() == [
-        Sighting(b"/r/a", closed=True, moved_from=b"/r/b"),
+        Sighting(b"/r/a", closed=True),
         Sighting(b"/r/folder", is_mark=True, moved_from=b"/r/old"),
     ]
 
