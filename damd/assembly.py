@@ -14,7 +14,7 @@ import anyio.to_thread
 from sqlalchemy import Engine
 
 from damd.catalogue.engine import make_engine
-from damd.catalogue.record import forget_unsupported
+from damd.catalogue.record import forget_outdated
 from damd.catalogue.roots import Place, Roots, claim, known_roots
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
@@ -28,6 +28,7 @@ from damd.media import FAMILIES
 from damd.media.base import Families
 from damd.mounts import Mounts
 from damd.sandbox import Sandbox
+from damd.similarity import Similarity
 from damd.thumbnails import Thumbnails, in_use
 from damd.world import World
 
@@ -58,7 +59,8 @@ async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncItera
         roots = await (_claim_roots(config, catalogue) if claims_roots else catalogue.read(known_roots))
         following = [name for name, root in config.roots.items() if root.follow_symlinks]
         policies, places = _policies(config, roots), Roots(roots, mounts, following)
-        for resource in (config, catalogue, mounts, places, policies, sandbox, thumbnails, Families(FAMILIES)):
+        families, similarity = Families(FAMILIES), Similarity(config.similarity)
+        for resource in (config, catalogue, mounts, places, policies, sandbox, similarity, thumbnails, families):
             world.add_resource(resource)
         yield await stack.enter_async_context(world)
 
@@ -87,14 +89,14 @@ def _set_up(plugin: str, world: World) -> None:
 
 
 async def forget_what_is_read_now(world: World) -> None:
-    """Let scans find the files again that failed for their type alone, where a family, or their root, takes them now.
+    """Let scans find the files again that failed, where a family, a newer reader, or their root takes them now.
 
     Called once all systems are registered.
     """
     roots = [name for name, root in world.get_resource(Config).roots.items() if root.unsupported == "catalogue"]
-    types = world.get_resource(Families).mime_types
+    types, readers = world.get_resource(Families).mime_types, world.get_resource(Sandbox).versions
     await world.get_resource(Catalogue).write(
-        lambda session: forget_unsupported(session, roots=roots, mime_types=types)
+        lambda session: forget_outdated(session, roots=roots, mime_types=types, readers=readers)
     )
 
 

@@ -23,6 +23,7 @@ from damd.documents import Document, Location, read_document, write_document
 from damd.errors import ConfigurationError
 from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
+from damd.similarity import SimilaritySettings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.log import LogSettings
 from damd.subscribers.webhook import SecretSource, read_secret
@@ -148,6 +149,7 @@ class Config(Settings):
     catalogue: CatalogueSettings = CatalogueSettings()
     ingest: SandboxSettings = SandboxSettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
+    similarity: SimilaritySettings = SimilaritySettings()
     subscribers: Annotated[tuple[SubscriberSettings, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
     """Dotted names of modules with a ``setup(world)``."""

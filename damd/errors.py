@@ -21,6 +21,7 @@ Constructors take values and build the message, which says what happened, to wha
     └── FileError                    about one file; ends as one failure in the catalogue
         ├── PermanentFileError       the same bytes will fail again
         │   ├── UnsupportedTypeError
+        │   │   └── ExtraMissingError    an optional package would read it
         │   ├── NotAFileError        a socket, a FIFO, a device, a broken link
         │   ├── BrokenFileError      the bytes are not what they claim to be
         │   ├── LimitExceededError   more pixels, memory or time than is allowed
@@ -181,6 +182,8 @@ class FileError(DamdError):
     """Something is wrong with one file; ``str()`` of it is the reason that the catalogue keeps."""
 
     permanent: bool = True
+    reader: tuple[str, int] | None = None
+    """The reader that found the fault, and its version, if one did: a newer one may be of another mind."""
 
 
 class PermanentFileError(FileError):
@@ -193,6 +196,13 @@ class UnsupportedTypeError(PermanentFileError):
     def __init__(self, detail: str | None = None, *, mime_type: str | None = None) -> None:
         self.mime_type = mime_type
         super().__init__(f"Unsupported file type: {detail}" if detail else "Unsupported file type")
+
+
+class ExtraMissingError(UnsupportedTypeError):
+    """An optional package would read it, and is not installed."""
+
+    def __init__(self, package: str, extra: str, *, mime_type: str | None = None) -> None:
+        super().__init__(f"it needs the package {package}: install damd[{extra}]", mime_type=mime_type)
 
 
 class NotAFileError(PermanentFileError):

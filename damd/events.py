@@ -64,6 +64,8 @@ class FileImportedEvent(Event):
         path: Readable; where its bytes are no valid text, ``path_base64`` holds them.
         root: The root's name, or None outside every root.
         duration_s: From the first look at the file to the commit.
+        near_duplicates: The assets that look like it, nearest first, each ``{"asset_id", "distance"}``: the distance
+            is in bits of their perceptual hashes. At most a hundred.
     """
 
     event_type: ClassVar[str] = "file.imported"
@@ -77,6 +79,7 @@ class FileImportedEvent(Event):
     mime_type: str | None
     family: str | None
     duration_s: float
+    near_duplicates: list[dict[str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

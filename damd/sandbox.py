@@ -30,8 +30,9 @@ from anyio.streams.buffered import BufferedByteReceiveStream
 from pydantic import Field, PositiveInt
 
 from damd.errors import FileError, LimitExceededError, ReaderCrashedError, ReaderUnavailableError
-from damd.readers import READERS
+from damd.readers import READERS, Reader
 from damd.readers.failures import IMPORT_FAILED, OUT_OF_MEMORY, revive
+from damd.readers.plain import plain
 from damd.settings import Count, Duration, Settings, Size, format_duration, format_size
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
@@ -62,12 +63,12 @@ class Sandbox:
 
     Args:
         settings: The limits.
-        readers: Names and modules of further readers, beside `damd.readers.READERS`.
+        readers: Further readers by their names, beside `damd.readers.READERS`.
         recycle_after: Calls after which a worker is replaced, so that what libraries leak stays small.
     """
 
     def __init__(
-        self, settings: SandboxSettings, *, readers: Mapping[str, str] | None = None, recycle_after: int = 1000
+        self, settings: SandboxSettings, *, readers: Mapping[str, Reader] | None = None, recycle_after: int = 1000
     ) -> None:
         self.settings = settings
         self.worker_count = _count_processors() if settings.workers == "auto" else settings.workers
@@ -80,9 +81,18 @@ class Sandbox:
         self._slots = anyio.Semaphore(self.worker_count, max_value=self.worker_count, fast_acquire=True)
         self._turnstile = anyio.Lock(fast_acquire=True)  # passed on the way to a slot
 
-    def add_reader(self, name: str, module: str) -> None:
+    def add_reader(self, name: str, module: str, version: int = 1) -> None:
         """Let workers use a further reader, such as a plugin's, by its module's name."""
-        self._readers[name] = module
+        self._readers[name] = Reader(module, version)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Every reader's version."""
+        return {name: reader.version for name, reader in self._readers.items()}
+
+    def version_of(self, reader: str) -> int:
+        """The version of what this reader reads now."""
+        return self._readers[reader].version
 
     async def __aenter__(self) -> Self:
         self._open = True
@@ -120,7 +130,14 @@ class Sandbox:
             KeyError: There is no such reader.
             RuntimeError: The sandbox is not open.
         """
-        request = _Request.make(next(self._ids), self._readers[reader], path, options)
+        request = _Request.make(next(self._ids), self._readers[reader].module, path, options)
+        try:
+            return await self._attempt_twice(request)
+        except FileError as error:
+            error.reader = (reader, self._readers[reader].version)
+            raise
+
+    async def _attempt_twice(self, request: _Request) -> dict[str, Any]:
         try:
             async with self._hold(1):
                 return await self._attempt(request, alone=False)
@@ -157,7 +174,7 @@ class Sandbox:
             if deadline.cancelled_caught:
                 raise _AttemptLostError(self._too_long())
             if "error" not in answer:
-                result = _checked_dict(answer.get("result"))
+                result: dict[str, Any] = plain(_checked_dict(answer.get("result")))
                 keep = True
                 return result
             report = _checked_dict(answer["error"])

@@ -113,3 +113,82 @@ def make_tiff_header(*fields: tuple[int, int, int]) -> bytes:
     """A little-endian TIFF of one directory that has these fields (tag, type, value) and no pixels."""
     entries = b"".join(struct.pack("<HHLL", tag, kind, 1, value) for tag, kind, value in sorted(fields))
     return b"II*\0" + struct.pack("<LH", 8, len(fields)) + entries + bytes(4) + bytes(64)
+
+
+def make_psd(
+    image: Image.Image,
+    *,
+    depth: int = 8,
+    large: bool = False,
+    runs: bool = False,
+    layers: bytes = b"",
+    resources: dict[int, bytes] | None = None,
+) -> bytes:
+    """A PSD, or a PSB if ``large``, whose merged picture is this one; ``runs`` are PackBits without any saving."""
+    modes = {"L": 1, "RGB": 3, "RGBA": 3, "CMYK": 4, "LAB": 9}
+    bands = image.split()
+    blocks = b"".join(
+        b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content + bytes(len(content) % 2)
+        for number, content in (resources or {}).items()
+    )
+    head = b"8BPS" + struct.pack(
+        ">H6xHIIHH", 1 + large, len(bands), image.height, image.width, depth, modes[image.mode]
+    )
+    long = ">Q" if large else ">I"
+    section = struct.pack(long, len(layers)) + layers if layers else b""
+    head += bytes(4) + struct.pack(">I", len(blocks)) + blocks + struct.pack(long, len(section)) + section
+    planes = [_psd_plane(band.tobytes(), image.mode, depth) for band in bands]
+    if not runs:
+        return head + b"\0\0" + b"".join(planes)
+    width = image.width * depth // 8
+    rows = [_pack(plane[start : start + width]) for plane in planes for start in range(0, len(plane), width)]
+    table = b"".join(struct.pack(">I" if large else ">H", len(row)) for row in rows)
+    return head + b"\0\1" + table + b"".join(rows)
+
+
+def _psd_plane(band: bytes, mode: str, depth: int) -> bytes:
+    if mode == "CMYK":
+        band = bytes(255 - value for value in band)
+    return band if depth == 8 else b"".join(bytes((value, 7)) for value in band)
+
+
+def _pack(row: bytes) -> bytes:
+    parts = [row[start : start + 128] for start in range(0, len(row), 128)]
+    return b"".join(bytes([len(part) - 1]) + part for part in parts)
+
+
+def make_xmp(body: str = "", **attributes: str) -> bytes:
+    """An XMP packet: elements of its one description, and attributes, ``xmp_Rating`` for ``xmp:Rating``."""
+    names = " ".join(f'{name.replace("_", ":", 1)}="{value}"' for name, value in attributes.items())
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""'
+        ' xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"'
+        ' xmlns:exif="http://ns.adobe.com/exif/1.0/" xmlns:tiff="http://ns.adobe.com/tiff/1.0/"'
+        ' xmlns:photoshop="http://ns.adobe.com/photoshop/1.0/" xmlns:aux="http://ns.adobe.com/exif/1.0/aux/"'
+        f' {names}>{body}</rdf:Description></rdf:RDF></x:xmpmeta>{" " * 100}<?xpacket end="w"?>'
+    ).encode()
+
+
+def make_iptc(*datasets: tuple[int, int, bytes]) -> bytes:
+    """IPTC's older metadata of these datasets (record, number, content)."""
+    return b"".join(struct.pack(">BBBH", 0x1C, record, number, len(text)) + text for record, number, text in datasets)
+
+
+def make_jpeg_with(path: Path, *segments: bytes) -> Path:
+    """A photograph as a JPEG with these application segments, each its marker's last byte and its content."""
+    photograph().save(path)
+    whole = path.read_bytes()
+    extra = b"".join(b"\xff" + one[:1] + struct.pack(">H", len(one) + 1) + one[1:] for one in segments)
+    path.write_bytes(whole[:2] + extra + whole[2:])
+    return path
+
+
+def iptc_segment(iptc: bytes) -> bytes:
+    """A Photoshop segment of a JPEG with this IPTC."""
+    return b"\xedPhotoshop 3.0\0" + b"8BIM" + struct.pack(">HHI", 0x0404, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
+
+
+def make_icns(content: bytes) -> bytes:
+    """An icon of macOS that holds one picture, a PNG or JPEG 2000 of 256 pixels."""
+    return b"icns" + struct.pack(">I", 16 + len(content)) + b"ic08" + struct.pack(">I", 8 + len(content)) + content

@@ -11,6 +11,7 @@ from contextlib import suppress
 import anyio
 from sandbox_reader import tell
 
+from damd.readers import Reader
 from damd.sandbox import Sandbox, SandboxSettings
 
 
@@ -33,7 +34,7 @@ async def _wait_for_interrupt(stop: anyio.Event) -> None:
 
 async def _main(mode: str, path: str) -> None:
     stop = anyio.Event()
-    readers = {"test": "sandbox_reader"}
+    readers = {"test": Reader("sandbox_reader", 1)}
     async with Sandbox(SandboxSettings(workers=2), readers=readers) as sandbox, anyio.create_task_group() as tasks:
         if mode == "graceful":
             tasks.start_soon(_wait_for_interrupt, stop)

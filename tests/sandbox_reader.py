@@ -21,7 +21,7 @@ def read(path: str, *, do: str = "echo", **options: Any) -> dict[str, Any]:
 
 
 def _echo(path: str, **options: Any) -> dict[str, Any]:
-    return {"path": path, "pid": os.getpid(), **options}
+    return {"path": path, "bytes": os.fsencode(path).hex(), "pid": os.getpid(), **options}
 
 
 def _hang(path: str) -> None:
@@ -118,7 +118,7 @@ def _close_pipes(path: str) -> None:
 
 
 def _long_answer(path: str) -> dict[str, Any]:
-    return {"text": "x" * 2**20}
+    return {"texts": ["x" * 4000] * 1000}
 
 
 def _not_a_dict(path: str) -> list[int]:
@@ -141,6 +141,8 @@ def _limits(path: str) -> dict[str, Any]:
     return {
         "memory": resource.getrlimit(resource.RLIMIT_AS),
         "core": resource.getrlimit(resource.RLIMIT_CORE),
+        "file": resource.getrlimit(resource.RLIMIT_FSIZE),
+        "no_new_privs": "NoNewPrivs:\t1" in Path("/proc/self/status").read_text(),
         "session": os.getsid(0) == os.getpid(),
         "threads": [os.environ["OPENBLAS_NUM_THREADS"], os.environ["OMP_NUM_THREADS"]],
         "path": sys.path,

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from pictures import make_picture
+from PIL import Image, ImageFont
 
 PROJECT = Path(__file__).parent.parent
 
@@ -36,19 +37,34 @@ def ingest(folder: Path, *paths: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def make_font(path: Path) -> Path:
+    """The font that Pillow brings along."""
+    font = ImageFont.load_default(size=12)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    path.write_bytes(font.font_bytes)
+    return path
+
+
 def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) -> None:
     [plugin] = fenced("extending.md", "python")
     [configuration] = fenced("extending.md", "yaml")
-    (tmp_path / "damd_text.py").write_text(plugin)
+    (tmp_path / "damd_font.py").write_text(plugin)
     (tmp_path / "damd.yaml").write_text(configuration)
-    poem = tmp_path / "poem.txt"
-    poem.write_text("one\ntwo\nthree\n")
+    font, broken = make_font(tmp_path / "font.dat"), tmp_path / "broken.dat"
+    broken.write_bytes(font.read_bytes()[:200])
 
-    [result] = ingest(tmp_path, poem)
-    assert (result["status"], result["family"]) == ("SUCCESS", "text")
+    results = {Path(str(each["path"])).name: each for each in ingest(tmp_path, font, broken)}
+    assert (results["font.dat"]["status"], results["font.dat"]["family"]) == ("SUCCESS", "font")
+    assert (results["broken.dat"]["status"], results["broken.dat"]["reason"]) == ("FAILED", "Not a readable font")
 
     shown = run(tmp_path, "-m", "damd", "assets", "show", "1", "--config", "damd.yaml", "--state", "state", "--json")
-    assert json.loads(shown.stdout)["components"] == {"text_properties": {"lines": 3}}
+    asset = json.loads(shown.stdout)
+    assert asset["components"]["font_properties"] == {"name": "Aileron", "style": "Regular"}
+    assert asset["components"]["reader_version"] == {"reader": "font", "version": 1}
+    [preview] = asset["previews"]
+    with Image.open(preview["path"]) as page:
+        assert page.size == (512, 256)
+        assert page.convert("L").getextrema() == (0, 255)
 
 
 def test_the_plugin_in_the_readme_hears_of_imports(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from damd.errors import (
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from damd.readers import Reader
 from damd.sandbox import Sandbox, SandboxSettings
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +42,9 @@ def test_readers_are_importable(monkeypatch: pytest.MonkeyPatch) -> None:
 async def open_sandbox(*, recycle_after: int = 1000, **settings: Any) -> AsyncIterator[Sandbox]:
     """A sandbox whose workers must all be gone, and reaped, when it is left."""
     settings = {"workers": 2, "timeout": timedelta(seconds=20)} | settings
-    sandbox = Sandbox(SandboxSettings(**settings), readers={"test": "sandbox_reader"}, recycle_after=recycle_after)
+    sandbox = Sandbox(
+        SandboxSettings(**settings), readers={"test": Reader("sandbox_reader", 1)}, recycle_after=recycle_after
+    )
     pids = set()
     with anyio.fail_after(60):
         try:
@@ -108,7 +111,7 @@ async def test_workers_start_when_they_are_needed_and_are_used_again() -> None:
 async def test_a_path_that_is_no_utf8_comes_back_as_it_went() -> None:
     path = os.fsdecode(b'/caf\xe9/\xff\xfe\n"')
     async with open_sandbox() as sandbox:
-        assert (await sandbox.call("test", path))["path"] == path
+        assert (await sandbox.call("test", path))["bytes"] == os.fsencode(path).hex()
 
 
 async def test_a_file_whose_name_is_no_utf8_is_opened(tmp_path: Path) -> None:
@@ -124,10 +127,18 @@ async def test_a_worker_is_limited_and_finds_its_modules_only_where_the_parent_d
         found = await sandbox.call("test", "/a", do="limits")
     assert found["memory"] == [2**30, 2**30]
     assert found["core"] == [0, 0]
+    assert found["file"] == [2**30, 2**30]
+    assert found["no_new_privs"] is True
     assert found["session"] is True
     assert found["threads"] == ["1", "1"]
     assert set(found["path"]) <= set(sys.path)
-    assert sorted(found["modules"]) == ["damd", "damd.errors", "damd.readers", "damd.readers.failures"]
+    assert sorted(found["modules"]) == [
+        "damd",
+        "damd.errors",
+        "damd.readers",
+        "damd.readers.failures",
+        "damd.readers.plain",
+    ]
 
 
 async def test_as_many_workers_as_processors_by_default() -> None:
@@ -354,7 +365,7 @@ async def test_a_reader_that_returns_what_json_cannot_say_is_told_so(deed: str) 
 
 
 async def test_a_reader_that_cannot_be_imported_is_not_the_files_fault(tmp_path: Path) -> None:
-    readers = {"missing": "no_such_reader", "empty": "json", "test": "sandbox_reader"}
+    readers = {"missing": Reader("no_such_reader", 1), "empty": Reader("json", 1), "test": Reader("sandbox_reader", 1)}
     async with Sandbox(SandboxSettings(workers=1), readers=readers) as sandbox:
         with pytest.raises(ReaderUnavailableError, match="the Python module no_such_reader is missing") as caught:
             await sandbox.call("missing", "/a")
@@ -450,7 +461,7 @@ async def test_a_call_that_outlives_the_sandbox_is_told_so(tmp_path: Path) -> No
             errors.append(str(error))
 
     async with anyio.create_task_group() as tasks:
-        async with Sandbox(SandboxSettings(workers=1), readers={"test": "sandbox_reader"}) as sandbox:
+        async with Sandbox(SandboxSettings(workers=1), readers={"test": Reader("sandbox_reader", 1)}) as sandbox:
             tasks.start_soon(ask)
             pid = await until_written(tmp_path / "pid")
         assert is_gone(pid)
@@ -459,7 +470,7 @@ async def test_a_call_that_outlives_the_sandbox_is_told_so(tmp_path: Path) -> No
 
 async def test_a_sandbox_that_was_not_entered_refuses_calls() -> None:
     with pytest.raises(RuntimeError, match="async with"):
-        await Sandbox(SandboxSettings(), readers={"test": "sandbox_reader"}).call("test", "/a")
+        await Sandbox(SandboxSettings(), readers={"test": Reader("sandbox_reader", 1)}).call("test", "/a")
 
 
 @asynccontextmanager

@@ -12,6 +12,8 @@ import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from damd.catalogue.duplicates import neighbours_of
+from damd.catalogue.related import related
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.tables import (
     Component,
@@ -20,7 +22,9 @@ from damd.catalogue.tables import (
     Failure,
     FileProperties,
     Location,
+    NearDuplicate,
     Preview,
+    RelatedTo,
     Root,
     StoredEvent,
     Table,
@@ -33,8 +37,15 @@ from damd.events import readable_path
 _MOST_OTHERS = 5
 """Of an asset's other locations, where one of them is described."""
 
-_OWN_PLACE: tuple[type[Component], ...] = (ContentHash, FileProperties, Location, Preview)
-"""Components that have a place of their own in a description; every other stands under ``components``."""
+_OWN_PLACE: tuple[type[Component], ...] = (
+    ContentHash,
+    FileProperties,
+    Location,
+    Preview,
+    RelatedTo,
+    NearDuplicate,
+)
+"""Components that have a place or words of their own in a description; every other stands there as its columns."""
 
 
 def describe_assets(session: Session, asset_ids: Sequence[int], roots: Roots, previews: Path) -> list[dict[str, Any]]:
@@ -55,6 +66,10 @@ def describe_assets(session: Session, asset_ids: Sequence[int], roots: Roots, pr
     locations = _by_asset(session, Location, asset_ids)
     previews_of = _by_asset(session, Preview, asset_ids)
     others = {table: _by_asset(session, table, asset_ids) for table in _component_tables()}
+    relations = {
+        "related_to": related(session, asset_ids, roots),
+        "near_duplicate": neighbours_of(session, asset_ids),
+    }
     return [
         {
             "asset_id": asset_id,
@@ -66,7 +81,12 @@ def describe_assets(session: Session, asset_ids: Sequence[int], roots: Roots, pr
             "locations": [_location(location, roots) for location in locations[asset_id]],
             "previews": [_preview(preview, previews) for preview in previews_of[asset_id]],
             "components": {
-                str(table.__tablename__): _columns(rows[asset_id]) for table, rows in others.items() if rows[asset_id]
+                **{
+                    str(table.__tablename__): _columns(rows[asset_id])
+                    for table, rows in others.items()
+                    if rows[asset_id]
+                },
+                **{name: rows[asset_id] for name, rows in relations.items() if rows.get(asset_id)},
             },
         }
         for asset_id in asset_ids

@@ -60,6 +60,8 @@ class KnownFailure(NamedTuple):
     mime_type: str | None
     permanent: bool
     next_attempt_at: datetime | None
+    reader: str | None = None
+    reader_version: int | None = None
 
 
 class KnownPath(NamedTuple):
@@ -153,9 +155,11 @@ def _known_failure(
     mime_type: str | None,
     permanent: bool,  # noqa: FBT001 - a column
     next_attempt_at: datetime | None,
+    reader: str | None,
+    reader_version: int | None,
     *signature: int,
 ) -> KnownFailure:
-    return KnownFailure(Signature(*signature), reason, mime_type, permanent, next_attempt_at)
+    return KnownFailure(Signature(*signature), reason, mime_type, permanent, next_attempt_at, reader, reader_version)
 
 
 _FORMER = (

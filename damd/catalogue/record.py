@@ -8,7 +8,7 @@ each that is run for every file made only once: the rest costs several times as 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -17,8 +17,10 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
+from damd.catalogue.duplicates import Neighbour, record_neighbours
 from damd.catalogue.outbox import store_event
 from damd.catalogue.queries import Before, FormerLocation, find_asset, what_lies_at
+from damd.catalogue.related import relate, unrelate_if_gone
 from damd.catalogue.roots import Place
 from damd.catalogue.tables import (
     Component,
@@ -83,16 +85,28 @@ PathOf = Callable[[Place], bytes]
 """How a key becomes the path that events tell: `Roots.path_of`."""
 
 
+Announce = Callable[[int, Sequence[Neighbour]], Event]
+"""The event that an asset with this number was made, and that these look like it."""
+
+FindAlike = Callable[[Session, int], Sequence[Neighbour]]
+"""Which other assets look like the one with this number, by what the transaction sees."""
+
+
 def record_asset(
-    session: Session, asset: NewAsset, announce: Callable[[int], Event] | None, path_of: PathOf | None = None
+    session: Session,
+    asset: NewAsset,
+    announce: Announce | None,
+    path_of: PathOf | None = None,
+    find_alike: FindAlike | None = None,
 ) -> Recorded:
     """Make the asset with its components, its location and its event, or add the location where it exists.
 
     Args:
         session: The transaction.
         asset: What is to be recorded.
-        announce: The event of the making of the asset with this number; None to tell nobody.
+        announce: The event of the making of the asset; None to tell nobody.
         path_of: As in `record_location`.
+        find_alike: Which assets look like it, asked once its components are there.
     """
     asset_id = _make_entity(session, asset.sha256)
     if asset_id is None:
@@ -103,9 +117,11 @@ def record_asset(
     session.execute(_insert(FileProperties), asset.properties._asdict() | {"entity_id": asset_id})
     for component in asset.components:
         session.execute(_insert(type(component)), as_row(component) | {"entity_id": asset_id})
+    alike = find_alike(session, asset_id) if find_alike is not None else []
+    record_neighbours(session, asset_id, alike)
     stored: list[Event] = []
     if announce is not None:
-        stored.append(announce(asset_id))
+        stored.append(announce(asset_id, alike))
         store_event(session, stored[0], entity_id=asset_id)
     stored += record_location(session, asset_id, asset.finding, path_of)
     return Recorded(asset_id, is_new=True, events=stored)
@@ -163,6 +179,7 @@ def record_location(session: Session, asset_id: int, finding: Finding, path_of: 
     session.execute(statement, key | seen | {"first_seen_at": now()})
     if before.failure_id is not None:
         session.execute(_FORGET_FAILURE, key)
+    _relate(session, before, asset_id, finding.place)
     return _tell_of_change(session, before, asset_id, finding.place, path_of)
 
 
@@ -199,9 +216,17 @@ def record_move(session: Session, former: FormerLocation, finding: Finding, path
     values = finding.place._asdict() | _seen(session, finding, before.volume_id)
     session.execute(update(Location).where(this).values(values))
     session.execute(delete(Failure).where(_is(Failure, former.place) | _is(Failure, finding.place)))
+    _relate(session, before, former.asset_id, finding.place)
     moved = _moved(former, finding.place, path_of)
     store_event(session, moved, entity_id=former.asset_id)
     return [moved, *_tell_of_change(session, before, former.asset_id, finding.place, path_of)]
+
+
+def _relate(session: Session, before: Before, asset_id: int, place: Place) -> None:
+    """Find what the asset that lies here now belongs together with, in the stead of what lay here."""
+    if before.asset_id not in {None, asset_id}:
+        unrelate_if_gone(session, before.asset_id, place)
+    relate(session, asset_id, place)
 
 
 def _stands(session: Session, known: FormerLocation) -> bool:
@@ -279,6 +304,8 @@ def record_failure(session: Session, finding: Finding, error: FileError, *, at: 
         **finding.signature._asdict(),
         "reason": str(error),
         "mime_type": error.mime_type if isinstance(error, UnsupportedTypeError) else None,
+        "reader": error.reader[0] if error.reader else None,
+        "reader_version": error.reader[1] if error.reader else None,
         "permanent": error.permanent,
         "attempts": attempts,
         "last_failed_at": at,
@@ -323,14 +350,25 @@ def forget_failures(session: Session, places: Sequence[Place]) -> None:
         session.execute(_FORGET_FAILURE, place._asdict())
 
 
-def forget_unsupported(session: Session, *, roots: Collection[str] = (), mime_types: Collection[str] = ()) -> None:
-    """Forget failures for the type alone, where they are none any more.
+def forget_outdated(
+    session: Session,
+    *,
+    roots: Collection[str] = (),
+    mime_types: Collection[str] = (),
+    readers: Mapping[str, int] | None = None,
+) -> None:
+    """Forget failures that would be none any more, or might not.
 
     Args:
         session: The transaction.
-        roots: Those in which such files are catalogued now.
+        roots: Those in which files of a type that nobody reads are catalogued now.
         mime_types: Those that a family reads now.
+        readers: The readers of today and their versions: what an older one found fault with is tried again.
     """
     unread = col(Failure.reason).startswith(str(UnsupportedTypeError()))
     session.execute(delete(Failure).where(unread, col(Failure.root).in_(roots)))
-    session.execute(delete(Failure).where(unread, col(Failure.mime_type).in_(mime_types)))
+    refused = col(Failure.reader).is_not(None)  # by a reader that knows this type, and that file
+    session.execute(delete(Failure).where(unread, ~refused, col(Failure.mime_type).in_(mime_types)))
+    for name, version in (readers or {}).items():
+        older = (col(Failure.reader) == name) & (col(Failure.reader_version) < version)
+        session.execute(delete(Failure).where(older))

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy
 from sqlalchemy import (
+    JSON,
     BigInteger,
     DateTime,
     Dialect,
@@ -172,11 +173,89 @@ class Capture(Component, table=True):
 
 
 class PerceptualHash(Component, table=True):
-    """64 bits that look alike where pictures do, as 16 hexadecimal digits (imagehash's ``phash``)."""
+    """64 bits that look alike where pictures do, as 16 hexadecimal digits (imagehash's ``phash``).
+
+    `crops` are the hashes of nine slight crops of the picture, one after another, by which cropped copies are
+    found; empty where the picture is too plain for its hash to mean anything, None where an older reader took none.
+    """
 
     __tablename__ = "perceptual_hash"
 
     phash: str = Field(max_length=16)
+    crops: str | None = Field(default=None, max_length=144)
+
+
+class Description(Component, table=True):
+    """What people wrote into the file about it.
+
+    `rating` is 0 to 5 stars, or -1 for rejected, as XMP has it; `keywords` is a list of texts.
+    """
+
+    __tablename__ = "description"
+
+    title: str | None = Field(default=None, sa_type=Text)
+    description: str | None = Field(default=None, sa_type=Text)
+    creator: str | None = Field(default=None, sa_type=Text)
+    copyright: str | None = Field(default=None, sa_type=Text)
+    rating: int | None = None
+    keywords: list[str] = Field(default_factory=list, sa_type=JSON)
+
+
+class ContentIdentifier(Component, table=True):
+    """What the still and the film of a Live Photo have in common: Apple's identifier, a UUID."""
+
+    __tablename__ = "content_identifier"
+
+    identifier: str = Field(max_length=64, index=True)
+
+
+class SidecarProperties(Component, table=True):
+    """What kind of sidecar this is: ``xmp``, ``takeout`` for the JSON of Google's export, or ``exiftool``'s JSON.
+
+    `names` is the name of the file that it says it belongs to, where it says one.
+    """
+
+    __tablename__ = "sidecar_properties"
+
+    kind: str = Field(max_length=16)
+    names: str | None = Field(default=None, max_length=255, index=True)
+
+
+class RelatedTo(Component, table=True):
+    """This asset belongs together with another; `kind` says what the other one is to it.
+
+    Each pair has two rows, one for each of the two: a picture's says ``sidecar`` of the other, and the sidecar's
+    ``sidecar_of``.
+    """
+
+    __tablename__ = "related_to"
+    __table_args__ = (UniqueConstraint("entity_id", "other_id", "kind"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    entity_id: int = Field(default=None, nullable=False, foreign_key="entity.id", ondelete="CASCADE")
+    other_id: int = Field(foreign_key="entity.id", ondelete="CASCADE", index=True)
+    kind: str = Field(max_length=32)
+
+
+class NearDuplicate(Component, table=True):
+    """An asset that was there before this one and looks like it, `distance` bits apart."""
+
+    __tablename__ = "near_duplicate"
+    __table_args__ = (UniqueConstraint("entity_id", "other_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    entity_id: int = Field(default=None, nullable=False, foreign_key="entity.id", ondelete="CASCADE")
+    other_id: int = Field(foreign_key="entity.id", ondelete="CASCADE", index=True)
+    distance: int
+
+
+class ReaderVersion(Component, table=True):
+    """Which reader found this asset's other components, and which version of it; `damd.readers.READERS` has them."""
+
+    __tablename__ = "reader_version"
+
+    reader: str = Field(max_length=64)
+    version: int
 
 
 class Preview(Component, table=True):
@@ -217,7 +296,7 @@ class Failure(SeenPath, table=True):
     """A path that could not be ingested, with the signature under which it was tried.
 
     `next_attempt_at` is None where the same bytes would only fail again; `mime_type` is that of a file that
-    no family read.
+    no family read; `reader` and `reader_version` say who found the fault, where a reader did.
     """
 
     __tablename__ = "failure"
@@ -226,6 +305,8 @@ class Failure(SeenPath, table=True):
     id: int | None = Field(default=None, primary_key=True)
     reason: str = Field(sa_type=Text)
     mime_type: str | None = Field(default=None, max_length=255)
+    reader: str | None = Field(default=None, max_length=64)
+    reader_version: int | None = None
     permanent: bool
     attempts: int
     first_failed_at: datetime = Field(sa_type=UtcDateTime)

@@ -3,9 +3,12 @@
 from damd.cli.application import application, main
 from damd.cli.assets import assets
 from damd.cli.configuration import configuration
+from damd.cli.doctor import doctor
+from damd.cli.duplicates import duplicates
 from damd.cli.explain import explain
 from damd.cli.failures import failures
 from damd.cli.ingest import ingest
+from damd.cli.refresh import refresh
 from damd.cli.roots import roots
 from damd.cli.run import run
 from damd.cli.status import status
@@ -14,6 +17,9 @@ application.command()(run)
 application.command()(ingest)
 application.command()(status)
 application.command()(explain)
+application.command()(duplicates)
+application.command()(refresh)
+application.command()(doctor)
 application.add_typer(assets, name="assets")
 application.add_typer(failures, name="failures")
 application.add_typer(roots, name="roots")

@@ -2,5 +2,6 @@
 
 from damd.ingest.ingest_file import handle_ingest_file
 from damd.ingest.process_by_hash import handle_process_by_hash
+from damd.ingest.refresh_asset import handle_refresh_asset
 
-HANDLERS = (handle_ingest_file, handle_process_by_hash)
+HANDLERS = (handle_ingest_file, handle_process_by_hash, handle_refresh_asset)

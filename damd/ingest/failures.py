@@ -38,7 +38,9 @@ def as_file_error(error: Exception, path: Path) -> FileError:
     if isinstance(error, FileError):
         if error.args == (said,):
             return error
-        return PermanentFileError(said) if error.permanent else TransientFileError(said)
+        plain = PermanentFileError(said) if error.permanent else TransientFileError(said)
+        plain.reader = error.reader
+        return plain
     if isinstance(error, OSError):
         another = error.filename if isinstance(error.filename, str | bytes) else os.fspath(path)
         if os.fsencode(another) == os.fsencode(path):

@@ -163,7 +163,8 @@ def _leads_elsewhere(path: Path, policy: RootPolicy) -> bool:
 
 def still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
     """Whether a file of this signature would only fail again, or its next attempt is not due."""
-    is_read_now = policy.catalogue_unsupported or families.of(failure.mime_type) is not None
+    # A reader that refused it would do so again; a newer one has been told to try when damd started.
+    is_read_now = policy.catalogue_unsupported or (failure.reader is None and families.reads(failure.mime_type))
     if is_read_now and failure.reason.startswith(str(UnsupportedTypeError())):
         return False
     waits = failure.next_attempt_at is not None and failure.next_attempt_at > datetime.now(UTC)

@@ -1,29 +1,36 @@
-"""What a family is, and how every family's command ends.
+"""What a family is, and how every family's command is handled.
 
-A family's handler reads the file in the sandbox and then concludes: the file is looked at again, the
-previews take their names, and asset and event commit together. A family never meets the database.
+`process` reads the file in the sandbox and then concludes: the file is looked at again, the previews take their
+names, and asset and event commit together. A family only says which reader that is and which rows its facts make,
+so that `damd refresh` can read again without it; one that needs more has a handler of its own, between `begin`
+and `conclude`. A family never meets the database.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio.to_thread
 
-from damd.catalogue.record import Finding, NewAsset, Properties, Recorded, record_asset
+from damd.catalogue.duplicates import Neighbour
+from damd.catalogue.record import FindAlike, Finding, NewAsset, Properties, Recorded, record_asset
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, Preview
-from damd.errors import FileChangedError
+from damd.catalogue.tables import Component, PerceptualHash, Preview, ReaderVersion
+from damd.errors import ExtraMissingError, FileChangedError
 from damd.events import FileImportedEvent, readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
+from damd.media.checked import checked
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
+from damd.sandbox import Sandbox
+from damd.similarity import Similarity
 from damd.thumbnails import Drafts, Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World
 
@@ -62,21 +69,65 @@ class ProcessMediaCommand(HashedFileCommand):
     mime_type: str | None = None
 
 
+class Extra(NamedTuple):
+    """An optional part of damd, ``pip install damd[NAME]``: its packages, and the modules that they bring."""
+
+    name: str
+    packages: Mapping[str, str]
+
+    def missing(self) -> str | None:
+        """The first of its packages that is not installed."""
+        return next((package for package, module in self.packages.items() if not _is_installed(module)), None)
+
+
+@functools.cache
+def _is_installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+Facts = Mapping[str, Any]
+"""What a reader returned: plain data, see `damd.readers.plain`."""
+
+
+def _no_rows(facts: Facts) -> Sequence[Component]:  # noqa: ARG001 - its interface
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """A kind of media.
 
     Attributes:
         name: The family's name in the catalogue.
-        mime_types: Those that its reader reads.
+        mime_types: Those that its readers read.
         command: What is dispatched for a new file of it.
         handler: The system that handles this command.
+        reader: The name of its reader; empty where its handler sees to everything itself.
+        readers: Those of its types that another reader reads, and its name.
+        rows: The components that a reader's facts make, without their ``entity_id``.
+        tables: The tables of these components, all of them.
+        extras: Those of its types that need an optional part of damd.
     """
 
     name: str
     mime_types: frozenset[str]
     command: type[ProcessMediaCommand]
     handler: Callable[..., Any]
+    reader: str = ""
+    readers: Mapping[str, str] = field(default_factory=dict)
+    rows: Callable[[Facts], Sequence[Component]] = _no_rows
+    tables: tuple[type[Component], ...] = ()
+    extras: Mapping[str, Extra] = field(default_factory=dict)
+
+    def reader_of(self, mime_type: str | None) -> str:
+        """The name of the reader that reads this type."""
+        return self.readers.get(mime_type or "", self.reader)
+
+    def missing_extra(self, mime_type: str | None) -> tuple[str, Extra] | None:
+        """The package that is missing to read this type, and the extra that would bring it."""
+        extra = self.extras.get(mime_type or "")
+        package = extra.missing() if extra else None
+        return (package, extra) if extra and package else None
 
 
 class Families:
@@ -94,20 +145,35 @@ class Families:
 
     @property
     def mime_types(self) -> frozenset[str]:
-        """All that is read."""
-        return frozenset[str]().union(*(family.mime_types for family in self._families))
+        """All that is read here, with the extras that are installed."""
+        known = frozenset[str]().union(*(family.mime_types for family in self._families))
+        return frozenset(mime_type for mime_type in known if self.reads(mime_type))
 
     def of(self, mime_type: str | None) -> Family | None:
         """The family that reads this type, the one added last where several do."""
         return next((family for family in reversed(self._families) if mime_type in family.mime_types), None)
 
+    def named(self, name: str | None) -> Family | None:
+        """The family of this name, the one added last where several have it."""
+        return next((family for family in reversed(self._families) if family.name == name), None)
+
+    def reads(self, mime_type: str | None) -> bool:
+        """Whether a family reads this type, and has what it needs for it."""
+        family = self.of(mime_type)
+        return family is not None and family.missing_extra(mime_type) is None
+
 
 class Reading(NamedTuple):
-    """What a family's reader found: rows without their ``entity_id``, and the previews that it wrote."""
+    """What a family's reader found: rows without their ``entity_id``, and the previews that it wrote.
+
+    `family` is the family's name where the reader knows better than the first bytes, which do not tell a film
+    from sound alone.
+    """
 
     components: Sequence[Component]
     drafts: Drafts | None = None
     previews: Sequence[dict[str, Any]] = ()
+    family: str | None = None
 
 
 async def begin(command: HashedFileCommand) -> Signature:
@@ -135,6 +201,37 @@ def find_unchanged(roots: Roots, path: Path, signature: Signature, *, follow_sym
     if roots.volume_of(place) != volume:
         raise FileChangedError  # unmounted meanwhile: the file would be taken for one of the disk below
     return Finding(place, signature, volume, born)
+
+
+async def process(world: World, command: ProcessMediaCommand, family: Family) -> IngestResult:
+    """Read the file with the family's reader, write its previews, record it.
+
+    Raises:
+        FileError: It cannot be read, or changed meanwhile.
+    """
+    signature = await begin(command)
+    async with world.get_resource(Thumbnails).drafts(command.file_hash) as drafts:
+        reading = await read_media(world, family, command.file_path, command.mime_type, drafts)
+        return await conclude(world, command, signature, reading.family or family.name, reading)
+
+
+async def read_media(world: World, family: Family, path: Path, mime_type: str | None, drafts: Drafts) -> Reading:
+    """What the family's reader finds in a file, and the previews that it writes.
+
+    Raises:
+        ExtraMissingError: A package that would read it is not installed.
+        FileError: It cannot be read.
+    """
+    if missing := family.missing_extra(mime_type):
+        package, extra = missing
+        raise ExtraMissingError(package, extra.name, mime_type=mime_type)
+    sandbox = world.get_resource(Sandbox)
+    name = family.reader_of(mime_type)
+    options = drafts.options | {"max_pixels": sandbox.settings.max_pixels}
+    facts = await sandbox.call(name, os.fspath(path), **options)
+    version = ReaderVersion(reader=name, version=sandbox.version_of(name))
+    rows = [*checked(family.rows(facts)), version]
+    return Reading(rows, drafts, facts.get("previews", ()), facts.get("family"))
 
 
 async def conclude(
@@ -165,12 +262,21 @@ async def conclude(
         [*reading.components, *map(_preview_row, previews)],
     )
     announce = functools.partial(_imported, roots, asset, command) if command.announce else None
-    recorded = await world.get_resource(Catalogue).write(
-        lambda session: record_asset(session, asset, announce, roots.path_of)
-    )
+    catalogue, alike = world.get_resource(Catalogue), await find_alike(world, asset.components)
+    recorded = await catalogue.write(lambda session: record_asset(session, asset, announce, roots.path_of, alike))
     for event in recorded.events:
         await world.dispatch_event(event)
     return _result(world, command, recorded, family, previews)
+
+
+async def find_alike(world: World, components: Sequence[Component]) -> FindAlike | None:
+    """How the assets are found that look like one with these components; None where nothing of it can be seen."""
+    hashes = next((each for each in components if isinstance(each, PerceptualHash)), None)
+    if hashes is None:
+        return None
+    similarity = world.get_resource(Similarity)
+    await similarity.keep_up(world.get_resource(Catalogue))
+    return lambda session, asset_id: similarity.neighbours(session, asset_id, hashes)
 
 
 def root_as_spelt(roots: Roots, command: HashedFileCommand) -> str:
@@ -191,7 +297,9 @@ def _preview_row(preview: WrittenPreview) -> Preview:
     return Preview(**preview._asdict())
 
 
-def _imported(roots: Roots, asset: NewAsset, command: ProcessMediaCommand, asset_id: int) -> FileImportedEvent:
+def _imported(
+    roots: Roots, asset: NewAsset, command: ProcessMediaCommand, asset_id: int, alike: Sequence[Neighbour]
+) -> FileImportedEvent:
     path, path_base64 = readable_path(roots.path_of(asset.finding.place))
     started_at_s = time.time() if command.started_at_s is None else command.started_at_s
     return FileImportedEvent(
@@ -204,6 +312,7 @@ def _imported(roots: Roots, asset: NewAsset, command: ProcessMediaCommand, asset
         mime_type=asset.properties.mime_type,
         family=asset.properties.family,
         duration_s=round(max(0.0, time.time() - started_at_s), 3),
+        near_duplicates=[neighbour._asdict() for neighbour in alike],
     )
 
 

@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 from sqlmodel import Field
 
-from damd.catalogue.tables import Capture, Component, PerceptualHash
-from damd.media.base import Family, ProcessMediaCommand, Reading, begin, conclude
+from damd.catalogue.tables import Capture, Component, ContentIdentifier, Description, PerceptualHash
+from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
 from damd.results import IngestResult
-from damd.sandbox import Sandbox
-from damd.thumbnails import Thumbnails
 from damd.world import World, handles_command
 
 
 class ImageProperties(Component, table=True):
-    """An image as it is displayed: `width` and `height` in pixels, after `orientation` (EXIF's, 1 to 8) is applied."""
+    """An image as it is displayed: `width` and `height` in pixels, after `orientation` (EXIF's, 1 to 8) is applied.
+
+    `frames` counts an animation's pictures, or a document's pages.
+    """
 
     __tablename__ = "image_properties"
 
@@ -32,42 +33,84 @@ class ProcessImageCommand(ProcessMediaCommand):
 
 
 @handles_command(ProcessImageCommand)
-async def handle_process_image(
-    cmd: ProcessImageCommand, world: World, sandbox: Sandbox, thumbnails: Thumbnails
-) -> IngestResult:
+async def handle_process_image(cmd: ProcessImageCommand, world: World) -> IngestResult:
     """Read the image, write its previews, record it.
 
     Raises:
         FileError: It cannot be read, or changed meanwhile.
     """
-    signature = await begin(cmd)
-    async with thumbnails.drafts(cmd.file_hash) as drafts:
-        options = drafts.options | {"max_pixels": sandbox.settings.max_pixels}
-        read = await sandbox.call("image", str(cmd.file_path), **options)
-        properties = ImageProperties(
-            **{name: read[name] for name in ("width", "height", "orientation", "color_mode", "frames")}
-        )
-        components: list[Component] = [properties, PerceptualHash(phash=read["phash"])]
-        if read["capture"]:
-            components.append(Capture(**read["capture"]))
-        return await conclude(world, cmd, signature, FAMILY.name, Reading(components, drafts, read["previews"]))
+    return await process(world, cmd, FAMILY)
 
+
+def _rows(facts: Facts) -> list[Component]:
+    names = ("width", "height", "orientation", "color_mode", "frames")
+    rows: list[Component] = [ImageProperties(**{name: facts[name] for name in names})]
+    if facts.get("phash"):
+        rows.append(PerceptualHash(phash=facts["phash"], crops=facts.get("crops")))
+    if facts.get("capture"):
+        rows.append(Capture(**facts["capture"]))
+    if facts.get("description"):
+        rows.append(Description(**facts["description"]))
+    if facts.get("content_identifier"):
+        rows.append(ContentIdentifier(identifier=facts["content_identifier"]))
+    return rows
+
+
+HEIC = Extra("heic", {"pillow-heif": "pillow_heif"})
+JXL = Extra("jxl", {"pillow-jxl-plugin": "pillow_jxl"})
+RAW = Extra("raw", {"rawpy": "rawpy"})
+
+_RAW_TYPES = (
+    "image/x-adobe-dng",
+    "image/x-canon-cr2",
+    "image/x-canon-cr3",
+    "image/x-canon-crw",
+    "image/x-epson-erf",
+    "image/x-fujifilm-raf",
+    "image/x-hasselblad-3fr",
+    "image/x-kodak-dcr",
+    "image/x-minolta-mrw",
+    "image/x-nikon-nef",
+    "image/x-olympus-orf",
+    "image/x-panasonic-rw2",
+    "image/x-pentax-pef",
+    "image/x-phaseone-iiq",
+    "image/x-samsung-srw",
+    "image/x-sigma-x3f",
+    "image/x-sony-arw",
+)
+_PILLOW_TYPES = (
+    "image/avif",
+    "image/bmp",
+    "image/gif",
+    "image/heic",
+    "image/heif",
+    "image/jp2",
+    "image/jpeg",
+    "image/jxl",
+    "image/png",
+    "image/qoi",
+    "image/tiff",
+    "image/vnd.adobe.photoshop",
+    "image/vnd.microsoft.icon",
+    "image/vnd.ms-dds",
+    "image/webp",
+    "image/x-icns",
+    "image/x-j2c",
+    "image/x-pcx",
+    "image/x-portable-anymap",
+    "image/x-sgi",
+    "image/x-tga",
+)
 
 FAMILY = Family(
     name="image",
-    mime_types=frozenset(
-        {
-            "image/jpeg",
-            "image/png",
-            "image/gif",
-            "image/webp",
-            "image/tiff",
-            "image/bmp",
-            "image/avif",
-            "image/heic",
-            "image/heif",
-        }
-    ),
+    mime_types=frozenset({*_PILLOW_TYPES, *_RAW_TYPES}),
     command=ProcessImageCommand,
     handler=handle_process_image,
+    reader="image",
+    readers=dict.fromkeys(_RAW_TYPES, "raw"),
+    rows=_rows,
+    tables=(ImageProperties, PerceptualHash, Capture, Description, ContentIdentifier),
+    extras={"image/heic": HEIC, "image/heif": HEIC, "image/jxl": JXL, **dict.fromkeys(_RAW_TYPES, RAW)},
 )

@@ -23,8 +23,10 @@ import sys
 from typing import Any, BinaryIO
 
 from damd.readers.failures import describe, describe_import
+from damd.readers.plain import plain
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_MAX_FILE_BYTES = 2**30  # of a preview: no decoder that went mad fills the disk
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38  # <linux/prctl.h>
 
 
 def main() -> None:
@@ -35,6 +37,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     _die_with(parent)
     _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
     _limit(resource.RLIMIT_AS, memory_bytes)
     requests, answers = _take_pipes()
     with contextlib.suppress(BrokenPipeError):
@@ -45,11 +48,18 @@ def main() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent does, even in the midst of a file; elsewhere than on Linux only between files."""
+    """End when the parent does, even in the midst of a file; elsewhere than on Linux only between files.
+
+    And gain nothing on the way: no program that is run from here has more rights than this one, and no core dump
+    holds what was read, even where a pipe takes dumps whatever their limit is.
+    """
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl = ctypes.CDLL(None).prctl
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getppid() != parent:  # it died before it could be watched
         os._exit(0)
 
@@ -96,7 +106,7 @@ def _answer(request: dict[str, Any], max_bytes: int) -> str:
         result = read(request["path"], **request["options"])
         if not isinstance(result, dict):
             raise TypeError(f"the reader returned {type(result).__name__}, not a dict")
-        text = json.dumps({"id": request["id"], "result": result}, allow_nan=False)
+        text = json.dumps({"id": request["id"], "result": plain(result)}, allow_nan=False)
     except Exception as error:  # noqa: BLE001 - answered, and raised in the parent
         error.__traceback__ = None  # its frames hold the memory that may be short now
         return json.dumps({"id": request["id"], "error": describe(error)})

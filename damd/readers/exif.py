@@ -16,6 +16,9 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from damd.readers.captions import clean_caption
+from damd.readers.plain import MAX_CHARACTERS, MAX_ITEMS, clean_line, clean_text
+
 MAX_TEXT = 200
 """Characters that are kept of a text."""
 
@@ -24,6 +27,8 @@ _ORIENTATION, _MAKE, _MODEL = 0x0112, 0x010F, 0x0110
 _ORIGINAL, _DIGITIZED = (0x9003, 0x9011), (0x9004, 0x9012)
 _EXPOSURE, _APERTURE, _FOCAL_LENGTH, _LENS = 0x829A, 0x829D, 0x920A, 0xA434
 _ISO, _RECOMMENDED_INDEX, _ISO_OVERFLOW = 0x8827, 0x8832, 65535
+_IMAGE_DESCRIPTION, _ARTIST, _COPYRIGHT, _RATING, _MAKER_NOTE = 0x010E, 0x013B, 0x8298, 0x4746, 0x927C
+_WINDOWS_TITLE, _WINDOWS_COMMENT, _WINDOWS_AUTHOR, _WINDOWS_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E
 _LATITUDE, _LONGITUDE, _ALTITUDE = (0x0001, 0x0002), (0x0003, 0x0004), (0x0005, 0x0006)
 
 _DATE = re.compile(r"(\d{4})[:/.-]([ \d]?\d)[:/.-]([ \d]?\d)[ T]+([ \d]?\d):([ \d]?\d):([ \d]?\d)")
@@ -69,6 +74,45 @@ def read_capture(exif: Image.Exif) -> dict[str, Any]:
         **_place(_directory(exif, _GPS_DIRECTORY)),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def read_description(exif: Image.Exif) -> dict[str, Any]:
+    """What people wrote: ``title``, ``description``, ``creator``, ``copyright``, ``rating`` and ``keywords``.
+
+    Only the keys that the file has a value for. Besides EXIF's own fields those of Windows' Explorer are read.
+    """
+    keywords = (clean_line(keyword) for keyword in (_windows_text(exif, _WINDOWS_KEYWORDS) or "").split(";"))
+    rating = _field(exif, _RATING)
+    found = {
+        "title": clean_caption(_windows_text(exif, _WINDOWS_TITLE)),
+        "description": _long_text(exif, _IMAGE_DESCRIPTION) or clean_caption(_windows_text(exif, _WINDOWS_COMMENT)),
+        "creator": _long_text(exif, _ARTIST) or clean_text(_windows_text(exif, _WINDOWS_AUTHOR)),
+        "copyright": _long_text(exif, _COPYRIGHT),
+        "rating": rating if isinstance(rating, int) and 0 <= rating <= 5 else None,
+        "keywords": list(dict.fromkeys(filter(None, keywords)))[:MAX_ITEMS] or None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def read_maker_note(exif: Image.Exif) -> bytes:
+    """The maker's own notes as they are, empty where there are none."""
+    note = _field(_directory(exif, _EXIF_DIRECTORY), _MAKER_NOTE)
+    return note if isinstance(note, bytes) else b""
+
+
+def _long_text(exif: Image.Exif, tag: int) -> str | None:
+    """A text of any length; Pillow takes its bytes for Latin-1, and many programs write UTF-8."""
+    value = _field(exif, tag)
+    if isinstance(value, tuple) and value:
+        value = value[0]
+    return clean_caption(value[: 4 * MAX_CHARACTERS].encode("latin-1", "replace") if isinstance(value, str) else value)
+
+
+def _windows_text(exif: Image.Exif, tag: int) -> str | None:
+    value = _field(exif, tag)
+    if isinstance(value, tuple) and all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
+        value = bytes(value)
+    return value[: 4 * MAX_CHARACTERS].decode("utf-16-le", "replace") if isinstance(value, bytes) else None
 
 
 def _field(directory: Mapping[int, Any], tag: int) -> Any:

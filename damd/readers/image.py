@@ -7,60 +7,27 @@ preview needs, and everything else (turning it upright, colours, hash) happens t
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import IO, Any
 
-import imagehash
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,  # noqa: F401 - each registers its format
-    GifImagePlugin,  # noqa: F401
-    Image,
-    ImageFile,
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
-    UnidentifiedImageError,
-    WebPImagePlugin,  # noqa: F401
-)
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
-from damd.errors import (
-    BrokenFileError,
-    FileError,
-    LimitExceededError,
-    ReaderUnavailableError,
-    UnreadableFileError,
-    UnsupportedTypeError,
-)
-from damd.readers.exif import read_capture, read_exif, read_orientation
+from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
+from damd.readers.exif import read_exif, read_orientation
+from damd.readers.formats import Picture, open_as, open_picture, recognise
 from damd.readers.frames import count_frames
-from damd.readers.pixels import flatten, make_resizable, to_srgb
+from damd.readers.jpeg2000 import halvings
+from damd.readers.likeness import likeness
+from damd.readers.metadata import read_metadata
+from damd.readers.pixels import make_resizable, to_srgb, without_empty_alpha
+from damd.readers.previews import edge_for, fit, write_previews
 from damd.readers.salvage import without_metadata
-from damd.readers.tiff import is_camera_raw
 
-HASH_EDGE = 512
-"""The longest edge, in pixels, of the image that the perceptual hash is taken from, whatever the previews."""
-
-# Workers fill the processors; threads inside them would only take turns.
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"GIF87a": "GIF",
-    b"GIF89a": "GIF",
-    b"RIFF": "WEBP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-}
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,40 +37,38 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TURNED_BY_DECODER = ("TIFF", "HEIF")
+_COUNTED = ("AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Formats that hold pages or frames; what others count are layers or sizes of one picture."""
+_MUCH = 2**20
+_EMPTY_ALPHA = ("DDS", "ICO", "TGA")
 
 
 def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int, max_pixels: int) -> dict[str, Any]:  # noqa: A002 - named as the configuration names it
     """Read one image and write its previews.
 
-    Args:
-        path: The image.
-        previews: What to write: ``{"size": longest edge in pixels, "path": where}``. Each is written to
-            exactly that path, which may exist, and flushed to the disk. None is larger than the image.
-        format: Of the previews: webp, jpeg or png.
-        quality: Of the previews, 1 to 100; PNG has none.
-        max_pixels: Width times height that is still decoded.
+    Its arguments are those of every reader, see `damd.readers.previews`.
 
     Returns:
         ``format``, ``width`` and ``height`` in pixels as displayed, ``orientation`` (1 to 8, as the file has
-        it), ``color_mode``, ``frames``, ``phash`` (16 hexadecimal digits), ``capture`` (see
-        `damd.readers.exif.read_capture`) and ``previews``, each with its ``width`` and ``height``.
+        it), ``color_mode``, ``frames``, ``phash`` and ``crops`` (see `damd.readers.likeness`), ``capture`` (see
+        `damd.readers.exif.read_capture`) and ``previews``, each with its ``width`` and ``height``; and where the
+        file has them, ``description`` (see `damd.readers.xmp.read_packet`) and ``content_identifier``, Apple's.
 
     Raises:
         BrokenFileError: It is empty, truncated or damaged.
         LimitExceededError: It has too many pixels, or a text in it unpacks to too much.
-        UnsupportedTypeError: It is a camera's RAW file.
-        ReaderUnavailableError: It is a HEIC, and the package for it is not installed.
+        UnsupportedTypeError: It is a camera's RAW file, or no image that is read here.
+        ReaderUnavailableError: It is a HEIC or JPEG XL, and the package for it is not installed.
         UnreadableFileError: The system does not let it be read.
         OSError: A preview cannot be written.
         MemoryError: Decoding it takes more than the process may use.
     """
     with _plain_pillow(max_pixels), _open_file(path) as file:
-        name = _recognise(file)
+        name = recognise(file)
         with _explaining(name, max_pixels):
-            base, facts = _decode(file, name, max((HASH_EDGE, *(preview["size"] for preview in previews))))
-            facts["phash"] = str(imagehash.phash(flatten(_shrink(base, HASH_EDGE))))
-    facts["previews"] = [_write(base, preview, format, quality) for preview in previews]
+            base, facts = _decode(file, name, edge_for(previews), max_pixels)
+            facts |= likeness(base)
+    facts["previews"] = write_previews(base, previews, format, quality)
     return facts
 
 
@@ -124,11 +89,25 @@ def _plain_pillow(max_pixels: int) -> Iterator[None]:
 @contextmanager
 def _open_file(path: str) -> Iterator[IO[bytes]]:
     try:
-        file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - closed below
+        raw = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 - closed below
+        file = _BoundedReader(raw)
     except OSError as error:
         raise UnreadableFileError(error) from error
     with file:
         yield file
+
+
+class _BoundedReader(io.BufferedReader):
+    """A file that lays out no memory for what a header promises and the file does not have."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        super().__init__(raw)
+        self._size = os.fstat(raw.fileno()).st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MUCH:
+            size = max(0, min(size, self._size - self.tell()))
+        return super().read(size)
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
@@ -136,104 +115,52 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _recognise(file: IO[bytes]) -> str:
-    """The name that Pillow has for the format that the file begins like."""
-    try:
-        head = file.read(32)
-    except OSError as error:
-        raise UnreadableFileError(error) from error
-    if not head:
-        raise BrokenFileError("The file is empty")
-    if head[4:8] == b"ftyp":
-        return "AVIF" if head[8:12] in (b"avif", b"avis") or b"avif" in head[16:] else "HEIF"
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature):
-            if name == "TIFF" and is_camera_raw(file):
-                raise UnsupportedTypeError("camera RAW")
-            return name
-    raise UnsupportedTypeError
-
-
-def _decode(file: IO[bytes], name: str, edge: int) -> tuple[Image.Image, dict[str, Any]]:
+def _decode(file: IO[bytes], name: str, edge: int, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
     """The image upright, in sRGB and no larger than ``edge``, and what there is to know about it."""
-    image = _open_image(file, name)
+    picture = _open(file, name, max_pixels)
+    image = picture.image
     exif = read_exif(image)
-    orientation = read_orientation(exif)
-    if name == "HEIF":
-        # Turned already by the container's own word, and EXIF's set to 1.
-        said = image.info.get("original_orientation")
-        orientation = said if said in _UPRIGHT else 1
+    orientation = picture.orientation or read_orientation(exif)
     facts = {
-        "format": image.format,
+        "format": image.format if name == "JPEG" else name,
         "orientation": orientation,
         "color_mode": image.mode,
-        "capture": read_capture(exif),
+        **read_metadata(image, exif),
     }
     icc_profile = image.info.get("icc_profile")
     size = image.size
-    if name == "JPEG":
-        image.draft(None, _fit(size, edge))
+    _reduce(image, file, edge)
     image.load()
-    if name in _TURNED_BY_DECODER:
+    if picture.is_upright:
         size, orientation = image.size, 1
-    facts["frames"] = count_frames(image, file)
+    facts["frames"] = count_frames(image, file) if name in _COUNTED else 1
     small = make_resizable(image)
     small.thumbnail((edge, edge), Image.Resampling.HAMMING, reducing_gap=2.0)
     if orientation in _UPRIGHT:
         small = small.transpose(_UPRIGHT[orientation])
     facts["width"], facts["height"] = size if orientation < 5 else size[::-1]
     small = to_srgb(small, icc_profile)
+    if name in _EMPTY_ALPHA:
+        small = without_empty_alpha(small)
     small.info = {}  # nothing of it may reach a preview
     return small, facts
 
 
-def _open_image(file: IO[bytes], name: str) -> ImageFile.ImageFile:
-    """Opened as this format or not at all: no other decoder of Pillow's ever sees a file."""
-    if name == "HEIF" and not _has_heif():
-        raise ReaderUnavailableError("HEIC needs the package pillow-heif: install damd[heic]")
+def _reduce(image: Image.Image, file: IO[bytes], edge: int) -> None:
+    """Let the decoder make it smaller, where it can."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        image.draft(None, fit(image.size, edge))
+    elif image.format == "JPEG2000":
+        image.reduce = halvings(file, image.size, edge)  # type: ignore[method-assign,assignment]  # its plugin's own
+
+
+def _open(file: IO[bytes], name: str, max_pixels: int) -> Picture:
     try:
-        return Image.open(file, formats=[name])
+        return open_picture(file, name, max_pixels)
     except (UnidentifiedImageError, ValueError) as error:
         if _BOMB.search(str(error)) or (bare := without_metadata(file, name)) is None:
             raise
-        return Image.open(bare, formats=[name])
-
-
-@cache
-def _has_heif() -> bool:
-    try:
-        import pillow_heif
-    except ImportError:
-        return False
-    # An embedded thumbnail may be older than the picture, so none is taken for it.
-    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-    return True
-
-
-def _fit(size: tuple[int, int], edge: int) -> tuple[int, int]:
-    """The size with its longest edge brought down to ``edge``, if it is larger."""
-    scale = min(1.0, edge / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _shrink(image: Image.Image, edge: int) -> Image.Image:
-    if max(image.size) <= edge:
-        return image
-    return image.resize(_fit(image.size, edge), Image.Resampling.HAMMING, reducing_gap=2.0)
-
-
-def _write(base: Image.Image, preview: dict[str, Any], kind: str, quality: int) -> dict[str, Any]:
-    image = _shrink(base, preview["size"])
-    with open(preview["path"], "wb") as file:  # noqa: PTH123 - a path in JSON may hold undecodable bytes
-        if kind == "webp":
-            image.save(file, "WEBP", quality=quality, method=0)
-        elif kind == "jpeg":
-            flatten(image).save(file, "JPEG", quality=quality)
-        else:
-            image.save(file, "PNG")
-        file.flush()
-        os.fsync(file.fileno())
-    return {**preview, "width": image.width, "height": image.height}
+        return Picture(open_as(bare, name), is_upright=name == "TIFF")
 
 
 @contextmanager

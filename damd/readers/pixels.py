@@ -61,6 +61,13 @@ def flatten(image: Image.Image) -> Image.Image:
     return paper
 
 
+def without_empty_alpha(image: Image.Image) -> Image.Image:
+    """The image without an alpha channel that is zero throughout: such programs meant no alpha at all."""
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
+    return image
+
+
 def _to_grey(image: Image.Image) -> Image.Image:
     """More than eight bits to eight, by their range and not by cutting them off.
 

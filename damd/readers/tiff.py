@@ -1,4 +1,4 @@
-"""The bones of a TIFF, read without decoding anything: is it a camera's RAW file, and how many pages has it?
+"""The bones of a TIFF, read without decoding anything: is it a camera's RAW file, is it whole, how many pages has it?
 
 Layout and tags: TIFF 6.0 (Adobe, 1992), TIFF/EP (ISO 12234-2), the DNG specification, and the BigTIFF design.
 """
@@ -16,7 +16,13 @@ _RAW_PHOTOMETRIC = {32803, 34892}
 """Colour filter array, and linear RAW."""
 _RAW_COMPRESSION = {32767, 32769, 32770, 32772, 34713, 65000, 65535}
 """Sony, Epson and Samsung (three), Nikon, Kodak, Pentax."""
+_PIXELS = ((273, 279), (324, 325))
+"""Where strips and tiles lie, and how long each is."""
 _FAULTS = (struct.error, OverflowError, ValueError)
+_MAX_DIRECTORIES = 64
+_MAX_PIECES = 1 << 16
+_NOWHERE = 0xFFFFFF00
+"""From here on it is no offset: Panasonic's strips lie at 0xFFFFFFFF, and a private tag says where."""
 
 
 def is_camera_raw(file: IO[bytes]) -> bool:
@@ -54,6 +60,27 @@ def count_directories(file: IO[bytes], limit: int) -> int:
     return max(1, len(seen))
 
 
+def find_end(file: IO[bytes]) -> int:
+    """Where the last of its pictures ends, as its directories say; 0 where they do not say.
+
+    In a whole file that is no further than its end. ORF and RW2 count too, which are TIFFs but for their first bytes.
+    """
+    end = 0
+    seen: set[int] = set()
+    try:
+        layout, offset = _read_header(file)
+        waiting = [offset]
+        while waiting and len(seen) < _MAX_DIRECTORIES:
+            if (offset := waiting.pop()) and offset not in seen:
+                seen.add(offset)
+                directory = _Directory(file, layout, offset)
+                end = max(end, *(directory.end_of_pixels(*tags) for tags in _PIXELS))
+                waiting += [directory.next, *directory.numbers(_SUB_DIRECTORIES)[:_MAX_DIRECTORIES]]
+    except _FAULTS:
+        pass  # a broken chain ends where it breaks
+    return end
+
+
 def blank_fields(data: bytes, tags: Container[int]) -> bytes:
     """The same file with these fields of its first directory made into some that every reader skips."""
     file = io.BytesIO(data)
@@ -80,6 +107,36 @@ class _Layout:
         self.pointer = struct.Struct(order + ("Q" if big else "L"))
 
 
+class _Directory:
+    """One directory's whole numbers, read when they are asked for."""
+
+    def __init__(self, file: IO[bytes], layout: _Layout, offset: int) -> None:
+        self._file, self._layout = file, layout
+        count = min(layout.count.unpack(_read_at(file, offset, layout.count.size))[0], 0xFFFF)
+        start, size = offset + layout.count.size, layout.entry.size
+        entries = _read_at(file, start, count * size)
+        self._entries = {
+            entry[0]: entry[1:] for entry in layout.entry.iter_unpack(entries[: len(entries) // size * size])
+        }
+        after = _read_at(file, start + count * size, layout.pointer.size)
+        self.next = layout.pointer.unpack(after)[0] if len(after) == layout.pointer.size else 0
+
+    def numbers(self, tag: int) -> tuple[int, ...]:
+        """A field's numbers; none where they are no whole numbers, too many, or beyond the file's end."""
+        kind, count, value = self._entries.get(tag, (0, 0, b""))
+        letter = {3: "H", 4: "L", 13: "L", 16: "Q"}.get(kind)
+        if letter is None or not 0 < count <= _MAX_PIECES:
+            return ()
+        numbers = struct.Struct(f"{self._layout.order}{count}{letter}")
+        if numbers.size > len(value):
+            value = _read_at(self._file, self._layout.pointer.unpack(value)[0], numbers.size)
+        return numbers.unpack(value[: numbers.size]) if len(value) >= numbers.size else ()
+
+    def end_of_pixels(self, offsets: int, lengths: int) -> int:
+        pieces = zip(self.numbers(offsets), self.numbers(lengths), strict=False)
+        return max((offset + length for offset, length in pieces if 0 < offset < _NOWHERE), default=0)
+
+
 def _read_header(file: IO[bytes]) -> tuple[_Layout, int]:
     head = _read_at(file, 0, 16)
     order = "<" if head[:2] == b"II" else ">"
@@ -102,5 +159,8 @@ def _first_directory(file: IO[bytes]) -> dict[int, int]:
 
 
 def _read_at(file: IO[bytes], offset: int, size: int) -> bytes:
-    file.seek(offset)
+    try:
+        file.seek(offset)
+    except OSError as error:
+        raise ValueError("no file is that long") from error
     return file.read(size)

@@ -44,7 +44,7 @@ PREVIEWS = Path("/state/previews")
 
 
 async def record(catalogue: Catalogue, asset: NewAsset, *, announced: bool = False) -> int:
-    def announce(asset_id: int) -> FileImportedEvent:
+    def announce(asset_id: int, _: object) -> FileImportedEvent:
         known = {"path": "/srv/inbox/a.jpg", "root": "inbox", "mime_type": None, "family": None, "duration_s": 0.1}
         return FileImportedEvent(asset_id=asset_id, sha256=asset.sha256, size_bytes=1, **known)  # type: ignore[arg-type]  # by name
 
@@ -85,7 +85,7 @@ async def test_an_asset_is_told_with_all_that_is_known_of_it(catalogue: Catalogu
         ],
         "components": {
             "image_properties": {"width": 4000, "height": 3000, "orientation": 6, "color_mode": "RGB", "frames": 1},
-            "perceptual_hash": {"phash": "c3d1" * 4},
+            "perceptual_hash": {"phash": "c3d1" * 4, "crops": None},
             "capture": {
                 "taken_at": "2012-05-04T10:11:12+02:00",
                 "make": "Canon",

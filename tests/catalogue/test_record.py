@@ -26,7 +26,7 @@ from damd.catalogue.record import (
     Properties,
     Recorded,
     forget_failures,
-    forget_unsupported,
+    forget_outdated,
     record_asset,
     record_failure,
     record_location,
@@ -56,7 +56,7 @@ MakeAsset = Callable[..., NewAsset]
 MakeFinding = Callable[..., Finding]
 
 
-def imported(asset_id: int) -> FileImportedEvent:
+def imported(asset_id: int, _: object = ()) -> FileImportedEvent:
     return FileImportedEvent(
         asset_id=asset_id,
         path="/inbox/a.jpg",
@@ -126,7 +126,7 @@ async def test_what_fails_in_the_middle_leaves_nothing(catalogue: Catalogue, ima
     else:
         await catalogue.write(lambda session: store_event(session, event))
     with pytest.raises(IntegrityError):
-        await catalogue.write(lambda session: record_asset(session, asset, lambda _: event))
+        await catalogue.write(lambda session: record_asset(session, asset, lambda *_: event))
     assert await count(catalogue, StoredEvent) == (flaw == "event")
     for table in (Entity, ContentHash, FileProperties, ImageProperties, Location):
         assert await count(catalogue, table) == 0
@@ -309,6 +309,8 @@ async def test_a_failure_is_noted_with_its_path_and_why(catalogue: Catalogue, fi
         "inode": 30,
         "reason": "The file changes while it is read: it is tried again when it has come to rest",
         "mime_type": None,
+        "reader": None,
+        "reader_version": None,
         "permanent": False,
         "attempts": 1,
         "first_failed_at": AT,
@@ -393,10 +395,10 @@ async def test_failures_for_their_type_alone_are_forgotten_where_such_files_are_
     catalogue: Catalogue, finding: MakeFinding
 ) -> None:
     await note_unread_types(catalogue, finding)
-    await catalogue.write(lambda session: forget_unsupported(session, roots=["inbox", ""]))
+    await catalogue.write(lambda session: forget_outdated(session, roots=["inbox", ""]))
     left = {("inbox", b"c"), ("", b"c"), ("photos", b"a"), ("photos", b"b"), ("photos", b"c")}
     assert await failed_places(catalogue) == left
-    await catalogue.write(forget_unsupported)
+    await catalogue.write(forget_outdated)
     assert await failed_places(catalogue) == left
 
 
@@ -404,10 +406,27 @@ async def test_failures_for_their_type_alone_are_forgotten_once_a_family_reads_i
     catalogue: Catalogue, finding: MakeFinding
 ) -> None:
     await note_unread_types(catalogue, finding)
-    await catalogue.write(lambda session: forget_unsupported(session, mime_types=["text/html"]))
+    await catalogue.write(lambda session: forget_outdated(session, mime_types=["text/html"]))
     assert len(await failed_places(catalogue)) == 9
-    await catalogue.write(lambda session: forget_unsupported(session, mime_types=["text/plain"]))
+    await catalogue.write(lambda session: forget_outdated(session, mime_types=["text/plain"]))
     assert await failed_places(catalogue) == {(root, path) for root in ("inbox", "photos", "") for path in (b"a", b"c")}
+
+
+async def test_what_an_older_reader_found_fault_with_is_forgotten_and_what_todays_refused_is_not(
+    catalogue: Catalogue, finding: MakeFinding
+) -> None:
+    for name, error, reader in (
+        (b"broken before", BrokenFileError("cut"), ("image", 1)),
+        (b"broken today", BrokenFileError("cut"), ("image", 2)),
+        (b"refused before", UnsupportedTypeError(mime_type="text/plain"), ("sidecar", 1)),
+        (b"refused today", UnsupportedTypeError(mime_type="text/plain"), ("sidecar", 2)),
+        (b"nobody's", UnsupportedTypeError(mime_type="text/plain"), None),
+    ):
+        error.reader = reader
+        await catalogue.write(partial(record_failure, finding=finding(name), error=error, at=AT))
+    today = partial(forget_outdated, mime_types=["text/plain"], readers={"image": 2, "sidecar": 2})
+    await catalogue.write(today)
+    assert await failed_places(catalogue) == {("inbox", b"broken today"), ("inbox", b"refused today")}
 
 
 async def test_failures_of_a_few_paths_are_forgotten(catalogue: Catalogue, finding: MakeFinding) -> None:

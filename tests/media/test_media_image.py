@@ -90,6 +90,7 @@ async def test_a_picture_without_details_has_no_row_for_them(bench: Bench) -> No
     assert set((await describe(bench, await bench.ingest(path)))["components"]) == {
         "image_properties",
         "perceptual_hash",
+        "reader_version",
     }
 
 

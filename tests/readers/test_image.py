@@ -39,7 +39,10 @@ SUFFIXES = ("jpg", "png", "gif", "webp", "tiff", "bmp", "avif")
 
 def read(path: Path, *sizes: int, kind: str = "webp", max_pixels: int = 10**8) -> dict[str, Any]:
     previews = [{"size": size, "path": str(path.parent / f"{size}.tmp")} for size in sizes]
-    return read_image(str(path), previews=previews, format=kind, quality=80, max_pixels=max_pixels)
+    result = read_image(str(path), previews=previews, format=kind, quality=80, max_pixels=max_pixels)
+    for asked, written in zip(previews, result["previews"], strict=True):
+        written["path"] = asked["path"]
+    return result
 
 
 def open_preview(result: dict[str, Any], index: int = 0) -> Image.Image:
@@ -192,9 +195,10 @@ def test_an_empty_file_is_broken(tmp_path: Path) -> None:
 def test_what_is_no_image_that_damd_reads_reaches_no_decoder(tmp_path: Path) -> None:
     for content in (
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        b"8BPS\0\1" + bytes(50),
+        b"8BPS\0\3" + bytes(50),
         b"words",
-        b"P6 1 1 255 abc",
+        b"\xd7\xcd\xc6\x9a" + bytes(50),  # a WMF
+        bytes(50),
     ):
         (tmp_path / "a.jpg").write_bytes(content)
         with pytest.raises(UnsupportedTypeError):

@@ -1,3 +1,5 @@
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -5,7 +7,8 @@ import pytest
 from pictures import CORNERS, corners, near, photograph
 from PIL import Image, ImageCms
 
-from damd.readers.pixels import flatten, make_resizable, to_srgb
+from damd.readers.image import read
+from damd.readers.pixels import flatten, make_resizable, to_srgb, without_empty_alpha
 
 
 def shades(image: Image.Image) -> list[int]:
@@ -71,5 +74,58 @@ def test_a_profile_of_another_kind_of_image_is_ignored() -> None:
         assert to_srgb(photograph(mode=mode), lab).size == (160, 120)
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tiff", "webp"])
+def test_the_colours_of_a_wide_profile_are_brought_to_srgb(tmp_path: Path, suffix: str) -> None:
+    wide = ImageCms.ImageCmsProfile(io.BytesIO(make_wide_profile()))
+    stored = ImageCms.profileToProfile(photograph(), ImageCms.createProfile("sRGB"), wide, outputMode="RGB")
+    assert stored is not None
+    assert not near(corners(stored)["top left"], CORNERS["top left"], 15)
+    stored.save(tmp_path / f"a.{suffix}", icc_profile=wide.tobytes(), quality=97)
+    previews = [{"size": 160, "path": str(tmp_path / "preview.png")}]
+    read(str(tmp_path / f"a.{suffix}"), previews=previews, format="png", quality=80, max_pixels=10**6)
+    with Image.open(tmp_path / "preview.png") as preview:
+        assert all(near(colour, CORNERS[name], 10) for name, colour in corners(preview).items())
+
+
+def test_cmyk_is_right_in_a_jpeg_which_adobe_inverts(tmp_path: Path) -> None:
+    photograph(mode="CMYK").save(tmp_path / "a.jpg", quality=97)
+    assert b"Adobe" in (tmp_path / "a.jpg").read_bytes()
+    previews = [{"size": 160, "path": str(tmp_path / "preview.png")}]
+    facts = read(str(tmp_path / "a.jpg"), previews=previews, format="png", quality=80, max_pixels=10**6)
+    assert facts["color_mode"] == "CMYK"
+    with Image.open(tmp_path / "preview.png") as preview:
+        assert all(near(colour, CORNERS[name], 10) for name, colour in corners(preview).items())
+
+
+def make_wide_profile() -> bytes:
+    """A matrix profile with the primaries of Display P3, at D50, and a gamma of 2.2 (ICC.1:2001-04)."""
+    points = {b"wtpt": (0.9642, 1, 0.8249), b"rXYZ": (0.5151, 0.2412, -0.0011), b"gXYZ": (0.292, 0.6922, 0.0419)}
+    points[b"bXYZ"] = (0.1571, 0.0666, 0.7841)
+    tags = {
+        name: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(65536 * one) for one in xyz))
+        for name, xyz in points.items()
+    }
+    tags |= dict.fromkeys((b"rTRC", b"gTRC", b"bTRC"), b"curv" + struct.pack(">4xIHxx", 1, round(2.2 * 256)))
+    tags[b"desc"] = b"desc" + struct.pack(">4xI", 5) + b"wide\0" + bytes(79)
+    tags[b"cprt"] = b"text" + bytes(4) + b"none\0\0\0\0"
+    table, content = b"", b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(content), len(tag))
+        content += tag + bytes(-len(tag) % 4)
+    white = struct.pack(">3i", 63190, 65536, 54061)
+    body = struct.pack(">I", len(tags)) + table + content
+    head = struct.pack(
+        ">I4xI4s4s4s12x4s28x12s48x", 128 + len(body), 0x02100000, b"mntr", b"RGB ", b"XYZ ", b"acsp", white
+    )
+    return head + body
+
+
 def test_transparent_pixels_lie_on_white_when_flattened() -> None:
     assert flatten(Image.new("RGBA", (2, 2), (0, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_alpha_that_is_zero_throughout_is_left_out_and_any_other_stays() -> None:
+    empty, full = photograph(mode="RGBA"), photograph(mode="RGBA")
+    empty.putalpha(0)
+    assert without_empty_alpha(empty).mode == "RGB"
+    assert without_empty_alpha(full) is full

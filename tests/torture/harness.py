@@ -59,6 +59,7 @@ class Ordeal:
         self.state = folder / "state"
         self.log = folder / "damd.log"
         self.roots = {"root": self.root}
+        self.sections: dict[str, Any] = {}  # of the configuration, beside the roots
         self.wrapper: tuple[str, ...] = ()  # a program and its arguments that start the daemon in another setting
         self.figures: dict[str, float] = {}
         self.process: subprocess.Popen[bytes] | None = None
@@ -75,7 +76,7 @@ class Ordeal:
         """
         common = {"unsupported": "catalogue", "rescan": "1h"} | settings
         roots = [{"path": str(path), "name": name, **common} for name, path in self.roots.items()]
-        self._config.write_text(yaml.safe_dump({"state": str(self.state), "watch": roots}))
+        self._config.write_text(yaml.safe_dump({"state": str(self.state), "watch": roots} | self.sections))
 
     @property
     def _config(self) -> Path:

@@ -1,0 +1,54 @@
+"""``damd doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from damd.cli.application import EXIT_FAILURE, ConfigOption, JsonOption, StateOption, load, print_json, printable
+
+if TYPE_CHECKING:
+    from damd.config import Config
+    from damd.doctor import Finding
+
+
+def doctor(config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Look whether damd can work here.
+
+    The exit code is 0 where there is no problem, warnings or not, else 1.
+    """
+    import anyio
+
+    from damd import logs
+
+    settings = load(config, state)
+    logs.configure("error", settings.logging.format)
+    if anyio.run(_doctor, settings, as_json):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+async def _doctor(config: Config, as_json: bool) -> int:
+    """Tell every finding; returns how many are problems."""
+    import anyio.to_thread
+
+    from damd.doctor import examine
+
+    problems = 0
+    scratch = await anyio.to_thread.run_sync(tempfile.TemporaryDirectory)
+    try:
+        async for finding in examine(config, Path(scratch.name)):
+            problems += finding.health == "problem"
+            print_json(dataclasses.asdict(finding)) if as_json else _tell(finding)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(scratch.cleanup)
+    return problems
+
+
+def _tell(finding: Finding) -> None:
+    advice = f": {finding.advice}" if finding.advice else ""
+    typer.echo(printable(f"{finding.health:<8} {finding.check}: {finding.says}{advice}"))

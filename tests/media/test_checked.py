@@ -1,0 +1,42 @@
+"""What a worker says is believed only in the shape that its table has."""
+
+from typing import Any
+
+import pytest
+
+from damd.catalogue.tables import Capture, Component, Description
+from damd.errors import BrokenFileError
+from damd.media.checked import checked
+from damd.media.image import ImageProperties
+
+
+def test_rows_that_fit_come_back_as_they_are() -> None:
+    rows = [
+        ImageProperties(width=4, height=3, orientation=1, color_mode="RGB", frames=1),
+        Description(keywords=["sea", "sun"]),
+        Capture(iso=2**40, latitude=1.5),
+    ]
+    assert [row.model_dump(exclude_unset=True) for row in checked(rows)] == [
+        row.model_dump(exclude_unset=True) for row in rows
+    ]
+
+
+SIZE: dict[str, Any] = {"width": 4, "height": 3, "orientation": 1, "color_mode": "RGB", "frames": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "where"),
+    [
+        (ImageProperties, SIZE | {"width": "wide"}, "image_properties.width"),
+        (ImageProperties, SIZE | {"width": 2**31}, "image_properties.width"),
+        (ImageProperties, SIZE | {"color_mode": "R" * 17}, "image_properties.color_mode"),
+        (ImageProperties, {"width": 4}, "image_properties.height"),
+        (Description, {"keywords": [{"no": "text"}]}, "description.keywords"),
+        (Capture, {"latitude": [1.0]}, "capture.latitude"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_a_failure_that_names_the_column(
+    kind: type[Component], said: dict[str, Any], where: str
+) -> None:
+    with pytest.raises(BrokenFileError, match=f"does not fit the catalogue: {where}"):
+        checked([kind(**said)])
