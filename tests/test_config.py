@@ -146,7 +146,7 @@ http: {listen: 127.0.0.1:8420}
             "20:10: logging: expected keys and values, such as {key: value}",
             (
                 "21:1: http: is not a known key; those known here are: state, watch, catalogue, ingest, thumbnails, "
-                "subscribers, plugins, logging"
+                "similarity, subscribers, plugins, logging"
             ),
         ]
 

@@ -91,6 +91,7 @@ def test_the_data_has_its_version_and_not_the_envelope() -> None:
         "mime_type",
         "family",
         "duration_s",
+        "near_duplicates",
     }
 
 

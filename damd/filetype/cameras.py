@@ -1,7 +1,7 @@
 """TIFFs, told apart from the cameras' RAW files that are built like them.
 
 A RAW file's type is its camera's maker, so a photograph that an editor saved as TIFF says the same of
-itself: only the first directory's shape, which `damd.readers.tiff` judges, makes it a RAW file. Tags: TIFF
+itself: only the first directory's shape, which `damd.readers.structure.tiff` judges, makes it a RAW file. Tags: TIFF
 6.0 (Adobe, 1992), TIFF/EP (ISO 12234-2), the DNG specification.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 
 from damd.filetype.peek import Peek
-from damd.readers.tiff import is_camera_raw
+from damd.readers.structure.tiff import is_camera_raw
 
 MAKERS = (
     (b"NIKON", "image/x-nikon-nef"),

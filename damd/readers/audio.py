@@ -14,7 +14,8 @@ from av.container import InputContainer
 from av.error import FFmpegError
 
 from damd.errors import BrokenFileError
-from damd.readers.container import (
+from damd.readers.previews import edge_for, write_previews
+from damd.readers.streams.container import (
     Source,
     codec_name,
     container_name,
@@ -24,10 +25,9 @@ from damd.readers.container import (
     seconds,
     texts,
 )
-from damd.readers.covers import find_attached, find_cover, open_cover
-from damd.readers.music_tags import open_tagged, read_tags
-from damd.readers.previews import edge_for, write_previews
-from damd.readers.sound_end import ends_early
+from damd.readers.streams.covers import find_attached, find_cover, open_cover
+from damd.readers.streams.ending import ends_early
+from damd.readers.streams.music_tags import open_tagged, read_tags
 
 _MAX_PACKETS = 100
 """Of which one must be sound: some encoders begin with what decodes to nothing, and a stream may begin anywhere."""
@@ -41,7 +41,7 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
 
     Returns:
         ``properties``: ``codec`` and ``container`` as FFmpeg calls them, ``duration_s``, ``sample_rate`` in hertz,
-        ``channels``, ``bit_rate`` in bits a second. ``tags``, see `damd.readers.music_tags.read_tags`. And
+        ``channels``, ``bit_rate`` in bits a second. ``tags``, see `damd.readers.streams.music_tags.read_tags`. And
         ``previews``, none where there is no cover that can be shown.
 
     Raises:

@@ -20,9 +20,9 @@ import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
-from damd.readers.deflated import check_streams
 from damd.readers.plain import clean_line
 from damd.readers.previews import write_previews
+from damd.readers.structure.deflated import check_streams
 
 _MAX_WORDS = 500
 """Of a title, in characters."""

@@ -18,15 +18,15 @@ from typing import IO, Any
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
-from damd.readers.exif import read_exif, read_orientation
-from damd.readers.formats import Picture, open_as, open_picture, recognise
-from damd.readers.frames import count_frames
-from damd.readers.jpeg2000 import halvings
+from damd.readers.formats.frames import count_frames
+from damd.readers.formats.jpeg2000 import halvings
+from damd.readers.formats.opening import Picture, open_as, open_picture, recognise
+from damd.readers.formats.salvage import without_metadata
 from damd.readers.likeness import likeness
-from damd.readers.metadata import read_metadata
+from damd.readers.metadata.exif import read_exif, read_orientation
+from damd.readers.metadata.image import read_metadata
 from damd.readers.pixels import make_resizable, to_srgb, without_empty_alpha
 from damd.readers.previews import edge_for, fit, write_previews
-from damd.readers.salvage import without_metadata
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,8 +51,8 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
     Returns:
         ``format``, ``width`` and ``height`` in pixels as displayed, ``orientation`` (1 to 8, as the file has
         it), ``color_mode``, ``frames``, ``phash`` and ``crops`` (see `damd.readers.likeness`), ``capture`` (see
-        `damd.readers.exif.read_capture`) and ``previews``, each with its ``width`` and ``height``; and where the
-        file has them, ``description`` (see `damd.readers.xmp.read_packet`) and ``content_identifier``, Apple's.
+        `damd.readers.metadata.exif`) and ``previews``, each with its ``width`` and ``height``; and where the
+        file has them, ``description`` (see `damd.readers.metadata.xmp`) and ``content_identifier``, Apple's.
 
     Raises:
         BrokenFileError: It is empty, truncated or damaged.

@@ -1,7 +1,7 @@
 """Camera RAW: what the camera wrote about the capture, and the picture, from the preview in the file or developed.
 
 A camera puts a JPEG into its RAW file that looks as it means the picture to look, and that decodes in a fraction of
-the time that developing takes; so it is shown where it is good enough (`damd.readers.raw_preview`), and the sensor's
+the time that developing takes; so it is shown where it is good enough (`damd.readers.camera.preview`), and the sensor's
 data are developed where it is not. Neither is a RAW developer's last word.
 """
 
@@ -25,11 +25,11 @@ from damd.errors import (
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from damd.readers.camera.metadata import TOLERATED_BYTES, read_metadata
+from damd.readers.camera.preview import Embedded, extract, finish, show, turned
 from damd.readers.likeness import likeness
 from damd.readers.limits import check_pixels
 from damd.readers.previews import edge_for, write_previews
-from damd.readers.raw_metadata import TOLERATED_BYTES, read_metadata
-from damd.readers.raw_preview import Embedded, extract, finish, show, turned
 
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
 """EXIF's, by LibRaw's flip, whose bits are: mirrored left to right, top to bottom, then along the diagonal."""

@@ -19,8 +19,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from damd.errors import BrokenFileError, UnreadableFileError, UnsupportedTypeError
+from damd.readers.metadata.xmp import read_moment, read_packet
 from damd.readers.plain import MAX_ITEMS, clean_line, clean_text
-from damd.readers.xmp import read_moment, read_packet
 
 MAX_BYTES = 8 * 2**20
 """Of a sidecar; darktable's, with a long history and drawn masks, take some hundred KiB."""

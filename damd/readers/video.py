@@ -10,7 +10,8 @@ from av.video.stream import VideoStream
 from PIL import Image
 
 from damd.errors import LimitExceededError, UnsupportedTypeError
-from damd.readers.container import (
+from damd.readers.previews import edge_for, write_previews
+from damd.readers.streams.container import (
     Source,
     boxes,
     codec_name,
@@ -24,11 +25,10 @@ from damd.readers.container import (
     seconds,
     texts,
 )
-from damd.readers.film_frames import Frames
-from damd.readers.film_pictures import Camera, square_size
-from damd.readers.film_samples import Samples
-from damd.readers.film_tags import read_capture, read_description, read_identifier
-from damd.readers.previews import edge_for, write_previews
+from damd.readers.streams.film_tags import read_capture, read_description, read_identifier
+from damd.readers.streams.frames import Frames
+from damd.readers.streams.pictures import Camera, square_size
+from damd.readers.streams.samples import Samples
 
 _MOST_FRAMES_A_SECOND = 100_000
 _MOST_BITS_A_SECOND = 2**40
@@ -44,7 +44,7 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
     Returns:
         ``properties``: ``container``, ``video_codec``, ``audio_codec``, ``duration_s``, ``width`` and ``height``
         in pixels as displayed, ``rotation`` in degrees clockwise, ``frame_rate`` (the average), ``bit_rate`` in
-        bits a second. ``capture``, ``description`` and ``content_identifier``, see `damd.readers.film_tags`.
+        bits a second. ``capture``, ``description`` and ``content_identifier``, see `damd.readers.streams.film_tags`.
         ``frame_hashes``: ``at_s`` and ``phash`` of sampled frames that show something. ``previews``, each with its
         ``width`` and ``height``. What has no pictures but sound: what `damd.readers.audio` reads of it, and
         ``family``, "audio".

@@ -10,7 +10,17 @@ pytest.importorskip("av", reason="needs damd[video]")
 
 from films import make_film
 
-from damd.readers.container import Source, boxes, codec_name, container_name, explain, opened, rate, seconds, texts
+from damd.readers.streams.container import (
+    Source,
+    boxes,
+    codec_name,
+    container_name,
+    explain,
+    opened,
+    rate,
+    seconds,
+    texts,
+)
 
 
 def test_a_source_gives_no_more_than_is_allowed(tmp_path: Path) -> None:

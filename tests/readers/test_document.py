@@ -28,7 +28,8 @@ from damd.errors import BrokenFileError, LimitExceededError, UnreadableFileError
 
 pytest.importorskip("pypdfium2", reason="needs damd[documents]")
 
-from damd.readers import deflated, document
+from damd.readers import document
+from damd.readers.structure import deflated
 
 
 def read(path: Path, *sizes: int, max_pixels: int = 10**8) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pictures import make_exif, photograph
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from damd.readers.exif import read_capture, read_exif, read_orientation
+from damd.readers.metadata.exif import read_capture, read_exif, read_orientation
 
 DETAILS, GPS = 0x8769, 0x8825
 ASCII, UNDEFINED, SIGNED_RATIONAL, FLOAT = 2, 7, 10, 11

@@ -1,6 +1,6 @@
 import pytest
 
-from damd.readers.film_tags import read_capture, read_description, read_identifier
+from damd.readers.streams.film_tags import read_capture, read_description, read_identifier
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pictures import iptc_segment, make_exif, make_iptc, make_jpeg_with, make_picture, make_psd, make_xmp, photograph
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from damd.readers.captions import clean_caption
 from damd.readers.image import read as read_image
-from damd.readers.iptc import read_iptc
-from damd.readers.makernote import read_content_identifier
-from damd.readers.metadata import merge_capture, merge_description
+from damd.readers.metadata.captions import clean_caption
+from damd.readers.metadata.image import merge_capture, merge_description
+from damd.readers.metadata.iptc import read_iptc
+from damd.readers.metadata.makernote import read_content_identifier
 
 IDENTIFIER = "570F1469-09C7-4E50-9875-05F21D5BD166"
 TITLED = make_xmp(

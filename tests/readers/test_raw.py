@@ -34,8 +34,8 @@ from damd.errors import (
     UnreadableFileError,
     UnsupportedTypeError,
 )
+from damd.readers.camera.metadata import read_metadata
 from damd.readers.raw import read as read_raw
-from damd.readers.raw_metadata import read_metadata
 
 EVERY_ORIENTATION = range(1, 9)
 CAPTURE = {

@@ -18,7 +18,7 @@ pytest.importorskip("av", reason="needs damd[video]")
 
 from films import RATE, black, black_until, make_cover_only, make_film, scene
 
-from damd.readers.film_pictures import contrast
+from damd.readers.streams.pictures import contrast
 from damd.readers.video import read as read_video
 
 APPLE = {

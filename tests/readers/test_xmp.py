@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pictures import make_xmp
 
-from damd.readers.xmp import MAX_BYTES, read_moment, read_packet
+from damd.readers.metadata.xmp import MAX_BYTES, read_moment, read_packet
 
 
 def bag(name: str, *items: str, kind: str = "Bag") -> str:

@@ -13,8 +13,8 @@ import rawpy
 from PIL import Image, JpegImagePlugin  # noqa: F401 - it registers its format
 
 from damd.readers.adobe_rgb import ADOBE_RGB, says_adobe_rgb
-from damd.readers.exif import read_exif, read_orientation
 from damd.readers.limits import check_pixels
+from damd.readers.metadata.exif import read_exif, read_orientation
 from damd.readers.pixels import make_resizable, to_srgb
 from damd.readers.previews import fit
 

@@ -10,7 +10,7 @@ import io
 import re
 from typing import IO
 
-from damd.readers.tiff import blank_fields
+from damd.readers.structure.tiff import blank_fields
 
 _JPEG_KEPT = {0xE0, 0xEE}
 """Of the application segments: JFIF, and Adobe's, which says how colours are coded."""

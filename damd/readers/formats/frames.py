@@ -6,7 +6,7 @@ from typing import IO
 
 from PIL import Image
 
-from damd.readers.tiff import count_directories
+from damd.readers.structure.tiff import count_directories
 
 MAX_FRAMES = 10_000
 """Counting stops here, and a header that claims more is not believed."""

@@ -15,9 +15,9 @@ from typing import IO, Any, NamedTuple
 from PIL import Image
 
 from damd.errors import BrokenFileError
-from damd.readers.boxes import Box, walk_boxes
-from damd.readers.formats import Picture, open_as, without_package
+from damd.readers.formats.opening import Picture, open_as, without_package
 from damd.readers.limits import check_pixels
+from damd.readers.structure.boxes import Box, walk_boxes
 
 _CODESTREAM = b"\xff\x0a"
 _TIFF_MARKS = (b"II*\0", b"MM\0*")

@@ -11,11 +11,11 @@ from typing import Any
 
 from PIL import Image
 
-from damd.readers.exif import read_capture, read_description, read_maker_note
-from damd.readers.iptc import read_iptc
-from damd.readers.makernote import read_content_identifier
-from damd.readers.photoshop import iterate_resources
-from damd.readers.xmp import read_packet
+from damd.readers.formats.photoshop import iterate_resources
+from damd.readers.metadata.exif import read_capture, read_description, read_maker_note
+from damd.readers.metadata.iptc import read_iptc
+from damd.readers.metadata.makernote import read_content_identifier
+from damd.readers.metadata.xmp import read_packet
 
 _XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
 """Tags of a TIFF."""

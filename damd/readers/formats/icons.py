@@ -7,7 +7,7 @@ from typing import IO
 from PIL import IcnsImagePlugin, IcoImagePlugin, Image
 
 from damd.errors import BrokenFileError
-from damd.readers.formats import Picture
+from damd.readers.formats.opening import Picture
 
 
 def open_ico(file: IO[bytes], max_pixels: int) -> Picture:  # noqa: ARG001 - Pillow has been told the limit

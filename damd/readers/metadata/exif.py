@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from damd.readers.captions import clean_caption
+from damd.readers.metadata.captions import clean_caption
 from damd.readers.plain import MAX_CHARACTERS, MAX_ITEMS, clean_line, clean_text
 
 MAX_TEXT = 200

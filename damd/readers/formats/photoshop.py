@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from damd.errors import BrokenFileError, UnsupportedTypeError
-from damd.readers.formats import Picture, open_as
+from damd.readers.formats.opening import Picture, open_as
 from damd.readers.limits import check_pixels
 
 _BANDS = {1: "L", 3: "RGB", 4: "CMYK", 8: "L", 9: "LAB"}

@@ -1,7 +1,7 @@
 """What a film's metadata say: when, where and with what it was taken, and what people wrote about it.
 
 Every container and every maker has names of its own; FFmpeg has brought some together already. Names are in
-lower case, as `damd.readers.container.texts` gives them. What is missing, broken or impossible is left out.
+lower case, as `damd.readers.streams.container.texts` gives them. What is missing, broken or impossible is left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ISO_6709 = re.compile(rf"({_NUMBER})({_NUMBER})({_NUMBER})?(?:CRS[\w:/]*)?/?")
 
 
 def read_capture(tags: Mapping[str, str]) -> dict[str, Any]:
-    """The capture's details, only the keys that there is a sound value for; see `damd.readers.exif.read_capture`.
+    """The capture's details, only the keys that there is a sound value for; see `damd.readers.metadata.exif`.
 
     ``taken_at`` is the camera's own time where the file has it, with an offset where it says one; else
     the time in UTC that most containers have, ``+00:00``.

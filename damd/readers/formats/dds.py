@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import IO
 
-from damd.readers.formats import Picture, open_as
+from damd.readers.formats.opening import Picture, open_as
 
 _ALPHA = 0xFF000000
 _RAW_MODES = {

@@ -7,7 +7,7 @@ from typing import IO
 
 from PIL import Image
 
-from damd.readers.formats import Picture, without_package
+from damd.readers.formats.opening import Picture, without_package
 
 
 def open_heif(file: IO[bytes], max_pixels: int) -> Picture:  # noqa: ARG001 - Pillow has been told the limit

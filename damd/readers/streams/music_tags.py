@@ -20,8 +20,8 @@ from mutagen.id3 import ID3, TCON
 from mutagen.mp4 import MP4Tags
 
 from damd.errors import UnreadableFileError
-from damd.readers.container import Source
 from damd.readers.plain import clean_line
+from damd.readers.streams.container import Source
 
 MAX_TITLE = 500
 MAX_GENRE = 200
@@ -120,7 +120,7 @@ def read_tags(tagged: mutagen.FileType | None, words: Mapping[str, str]) -> dict
 
     Args:
         tagged: What mutagen sees.
-        words: What FFmpeg sees, for what mutagen does not; see `damd.readers.container.texts`.
+        words: What FFmpeg sees, for what mutagen does not; see `damd.readers.streams.container.texts`.
     """
     found: dict[str, Any] = {}
     tags: Any = getattr(tagged, "tags", None)

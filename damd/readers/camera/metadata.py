@@ -15,14 +15,14 @@ from typing import IO, Any, NamedTuple
 
 from PIL import Image, JpegImagePlugin  # noqa: F401 - it registers its format
 
-from damd.readers import metadata
 from damd.readers.adobe_rgb import says_adobe_rgb
-from damd.readers.boxes import walk_boxes
-from damd.readers.exif import read_capture, read_description, read_exif, read_maker_note
-from damd.readers.iptc import read_iptc
-from damd.readers.makernote import read_content_identifier
-from damd.readers.tiff import find_end
-from damd.readers.xmp import MAX_BYTES, read_packet
+from damd.readers.metadata import image as sources
+from damd.readers.metadata.exif import read_capture, read_description, read_exif, read_maker_note
+from damd.readers.metadata.iptc import read_iptc
+from damd.readers.metadata.makernote import read_content_identifier
+from damd.readers.metadata.xmp import MAX_BYTES, read_packet
+from damd.readers.structure.boxes import walk_boxes
+from damd.readers.structure.tiff import find_end
 
 TOLERATED_BYTES = 65_536
 """That a file may lack: makers round the lengths of strips up, and a copy that broke off lacks more."""
@@ -45,7 +45,7 @@ class RawMetadata(NamedTuple):
     """What the file says of itself.
 
     `format` is the suffix that its maker gives such files, or RAW. `end` is where the last of its pictures ends, 0
-    where that is not said. `facts` are those of `damd.readers.metadata.read_metadata`. `is_adobe_rgb`: the camera was
+    where that is not said. `facts` are those of `damd.readers.metadata.image`. `is_adobe_rgb`: the camera was
     told to make its pictures so.
     """
 
@@ -76,10 +76,10 @@ def read_metadata(file: IO[bytes]) -> RawMetadata:
 
 
 def read_jpeg(data: bytes) -> dict[str, Any]:
-    """What a JPEG that is embedded in a RAW file says, as `damd.readers.metadata.read_metadata` tells."""
+    """What a JPEG that is embedded in a RAW file says, as `damd.readers.metadata.image.read_metadata` tells."""
     try:
         with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-            return metadata.read_metadata(image, read_exif(image))
+            return sources.read_metadata(image, read_exif(image))
     except Exception:  # noqa: BLE001 - whatever a broken JPEG raises, it is not the file's picture
         return {}
 
@@ -161,8 +161,8 @@ def _merge(exif: Image.Exif, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """EXIF, which knows the capture best, and what else was found, which knows best what people wrote."""
     written = [*(layer.get("description", {}) for layer in layers), read_description(exif)]
     taken = [read_capture(exif), *(layer.get("capture", {}) for layer in layers)]
-    facts: dict[str, Any] = {"capture": metadata.merge_capture(taken)}
-    if description := metadata.merge_description(written):
+    facts: dict[str, Any] = {"capture": sources.merge_capture(taken)}
+    if description := sources.merge_description(written):
         facts["description"] = description
     if identifier := read_content_identifier(read_maker_note(exif)):
         facts["content_identifier"] = identifier

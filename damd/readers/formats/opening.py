@@ -20,7 +20,7 @@ from PIL import (
 )
 
 from damd.errors import BrokenFileError, ReaderUnavailableError, UnreadableFileError, UnsupportedTypeError
-from damd.readers.tiff import is_camera_raw
+from damd.readers.structure.tiff import is_camera_raw
 
 # Workers fill the processors; threads inside them would only take turns.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
@@ -56,15 +56,15 @@ _SIGNATURES = {
 _MODULES = {"WEBP": "WebP", "JPEG2000": "Jpeg2K"}
 """Of Pillow's plugins, those whose modules are not named like their formats."""
 _OWN = {
-    "DDS": "damd.readers.dds",
-    "HEIF": "damd.readers.heif",
-    "ICO": "damd.readers.icons",
-    "ICNS": "damd.readers.icons",
-    "JPEG2000": "damd.readers.jpeg2000",
-    "JXL": "damd.readers.jpegxl",
-    "PAM": "damd.readers.netpbm",
-    "PPM": "damd.readers.netpbm",
-    "PSD": "damd.readers.photoshop",
+    "DDS": "damd.readers.formats.dds",
+    "HEIF": "damd.readers.formats.heif",
+    "ICO": "damd.readers.formats.icons",
+    "ICNS": "damd.readers.formats.icons",
+    "JPEG2000": "damd.readers.formats.jpeg2000",
+    "JXL": "damd.readers.formats.jpegxl",
+    "PAM": "damd.readers.formats.netpbm",
+    "PPM": "damd.readers.formats.netpbm",
+    "PSD": "damd.readers.formats.photoshop",
 }
 """Modules with an ``open_NAME(file, max_pixels)`` each, for what Pillow alone does not open well."""
 

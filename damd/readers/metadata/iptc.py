@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from damd.readers.captions import clean_caption
+from damd.readers.metadata.captions import clean_caption
+from damd.readers.metadata.xmp import read_moment
 from damd.readers.plain import MAX_ITEMS, clean_line, clean_text
-from damd.readers.xmp import read_moment
 
 _MARK = 0x1C
 _UTF_8 = b"\x1b%G"
@@ -21,7 +21,7 @@ _MAX_DATASETS = 2 * MAX_ITEMS
 
 
 def read_iptc(data: bytes) -> dict[str, Any]:
-    """What the datasets say, in the shape of `damd.readers.xmp.read_packet`; nothing is raised.
+    """What the datasets say, in the shape of `damd.readers.metadata.xmp.read_packet`; nothing is raised.
 
     Texts are UTF-8 where the file says so or they could be nothing else, and Windows' Latin-1 otherwise.
     """

@@ -16,7 +16,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from mutagen.mp3 import BitrateMode
 
-from damd.readers.container import Source, container_name
+from damd.readers.streams.container import Source, container_name
 
 _SAYING_THEIR_LENGTH = frozenset(
     ("3gp", "aiff", "ape", "asf", "au", "caf", "dsf", "flac", "m4a", "matroska", "mov", "mp4", "mpc", "mpc8", "tta")

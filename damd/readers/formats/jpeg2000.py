@@ -10,9 +10,9 @@ from typing import IO, Any
 from PIL import Image, Jpeg2KImagePlugin
 
 from damd.errors import BrokenFileError
-from damd.readers.boxes import Box, walk_boxes
-from damd.readers.formats import Picture, open_as
+from damd.readers.formats.opening import Picture, open_as
 from damd.readers.limits import check_pixels
+from damd.readers.structure.boxes import Box, walk_boxes
 
 _UUIDS = {
     bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",

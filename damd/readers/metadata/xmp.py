@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from damd.readers.captions import clean_caption
+from damd.readers.metadata.captions import clean_caption
 from damd.readers.plain import MAX_ITEMS, clean_line, clean_text
 
 MAX_BYTES = 4 * 2**20
@@ -47,7 +47,7 @@ def read_packet(data: bytes) -> dict[str, Any]:
 
     ``description`` has ``title``, ``description``, ``creator``, ``copyright``, ``rating`` (-1 to 5) and ``keywords``,
     ``capture`` has ``taken_at``, ``make``, ``model``, ``lens``, ``latitude``, ``longitude`` and ``altitude_m``, as
-    `damd.readers.exif.read_capture` tells; both only the keys that have a value. Nothing is raised: a packet that is
+    `damd.readers.metadata.exif` tells; both only the keys that have a value. Nothing is raised: a packet that is
     broken, larger than `MAX_BYTES`, or brings its own entities, is ``{}``.
     """
     root = _parse(data)

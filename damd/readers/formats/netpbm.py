@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from damd.errors import BrokenFileError
-from damd.readers.formats import Picture, open_as
+from damd.readers.formats.opening import Picture, open_as
 from damd.readers.limits import check_pixels
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}

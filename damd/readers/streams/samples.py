@@ -8,9 +8,9 @@ from typing import Any
 import av.error
 from PIL import Image
 
-from damd.readers.film_frames import Frame, Frames
-from damd.readers.film_pictures import Camera, contrast, turn_of
 from damd.readers.previews import perceptual_hash
+from damd.readers.streams.frames import Frame, Frames
+from damd.readers.streams.pictures import Camera, contrast, turn_of
 
 _MOMENTS = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where frames are sampled, as parts of the duration."""
@@ -28,7 +28,7 @@ class Samples:
 
     Attributes:
         poster: The first that shows something, or else the first; None where nothing could be decoded.
-        rotation: In degrees clockwise, as `damd.readers.film_pictures.turn_of` finds it.
+        rotation: In degrees clockwise, as `damd.readers.streams.pictures.turn_of` finds it.
         hashes: ``at_s`` and ``phash`` of sampled frames that show something; of the others, it would be noise.
     """
 

@@ -18,7 +18,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from damd.readers.container import Source
+from damd.readers.streams.container import Source
 
 _MAX_PACKETS = 3_000
 """Of the film, looked at for one moment: 50 s at 60 frames a second, further than any keyframe is from the next."""

@@ -1,0 +1,1 @@
+"""What only a camera's RAW file has."""

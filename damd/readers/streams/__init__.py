@@ -1,0 +1,1 @@
+"""What films and recordings are made of: containers, frames, tags, covers."""

@@ -1,0 +1,1 @@
+"""The structure of files, read without decoding anything: directories, boxes, compressed streams."""
