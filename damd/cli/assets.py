@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from damd.world import World
 
 _PAGE = 200
+_KIND, _SIZE = 19, 11  # columns, wide enough for nearly all
 _SHORTEST_HASH = 6  # of what is taken for the beginning of a SHA-256
 
 assets = typer.Typer(no_args_is_help=True, help="List and show the assets in the catalogue.", rich_markup_mode=None)
@@ -29,7 +31,7 @@ def list_assets(
 ) -> None:
     """List the assets, one a line, in the order of their import.
 
-    The columns: number, SHA-256, type, pixels, path (and how many more places it lies at).
+    The columns: number, SHA-256, type, pixels (or length, or pages), path (and how many more places it lies at).
     """
     import anyio
 
@@ -89,15 +91,27 @@ async def _list(config: Config, family: str | None, as_json: bool) -> None:
 def _print_table(described: list[dict[str, Any]]) -> None:
     """One page; a column's width is the same on every page, so that pages join."""
     for asset in described:
-        image = asset["components"].get("image_properties", {})
-        size = f"{image['width']}×{image['height']}" if image else ""
+        size = _measure(asset["components"])
         locations = asset["locations"]
         more = f" (+{len(locations) - 1})" if len(locations) > 1 else ""
         # What is there comes first; what went missing is said to be.
         locations.sort(key=lambda location: location["missing_since"] is not None)
         where = printable(locations[0]["path"]) + _if_missing(locations[0]) if locations else "-"
         kind = asset["mime_type"] or "unknown"
-        typer.echo(f"{asset['asset_id']:>6}  {asset['sha256'][:12]}  {kind:<12}  {size:>11}  {where}{more}")
+        typer.echo(f"{asset['asset_id']:>6}  {asset['sha256'][:12]}  {kind:<{_KIND}}  {size:>{_SIZE}}  {where}{more}")
+
+
+def _measure(components: dict[str, Any]) -> str:
+    """How large it is, in the measure of its family: pixels, minutes and seconds, or pages."""
+    for columns in components.values():
+        match columns:
+            case {"width": int(width), "height": int(height)}:
+                return f"{width}×{height}"
+            case {"duration_s": int() | float() as duration_s}:
+                return f"{int(duration_s) // 60}:{int(duration_s) % 60:02}"
+            case {"pages": int(pages)}:
+                return "1 page" if pages == 1 else f"{pages} pages"
+    return ""
 
 
 async def _show(config: Config, asset: str, as_json: bool) -> None:
@@ -135,6 +149,23 @@ def _if_missing(location: dict[str, Any]) -> str:
     return f" (missing since {since[:19].replace('T', ' ')} UTC)" if since is not None else ""
 
 
+def _flat(name: str, value: Any) -> Iterator[tuple[str, object]]:
+    """Each value in it under the names that lead there; texts of a list on one line."""
+    match value:
+        case dict():
+            for key, each in value.items():
+                yield from _flat(f"{name}.{key}", each)
+        case [str(), *_]:
+            yield name, ", ".join(value)
+        case list():
+            for each in value:
+                yield from _flat(name, each)
+        case None | "":
+            return
+        case _:
+            yield name, value
+
+
 def _print_asset(asset: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
         (name, asset[name]) for name in ("asset_id", "sha256", "size_bytes", "mime_type", "family", "first_name")
@@ -142,8 +173,7 @@ def _print_asset(asset: dict[str, Any]) -> None:
     rows += [("location", location["path"] + _if_missing(location)) for location in asset["locations"]]
     rows += [("preview", preview["path"]) for preview in asset["previews"]]
     for name, columns in asset["components"].items():
-        for each in columns if isinstance(columns, list) else [columns]:
-            rows += [(f"{name}.{column}", value) for column, value in each.items() if value is not None]
+        rows += _flat(name, columns)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(f"{name:<{width}}  {printable(str(value))}")
