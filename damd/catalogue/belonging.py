@@ -208,7 +208,7 @@ def _are_near(one: str | None, other: str | None) -> bool:
 
 def _moment(text: str) -> datetime | None:
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(text) if "T" in text else None  # of a day alone it would make midnight
     except ValueError:
         return None
 

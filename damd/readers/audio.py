@@ -25,7 +25,7 @@ from damd.readers.streams.container import (
     seconds,
     texts,
 )
-from damd.readers.streams.covers import find_attached, find_cover, open_cover
+from damd.readers.streams.covers import MAX_COVER_PIXELS, find_attached, find_cover, open_cover
 from damd.readers.streams.ending import ends_early
 from damd.readers.streams.music_tags import open_tagged, read_tags
 
@@ -51,7 +51,9 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
         MemoryError: It takes more than the process may use.
     """
     tagged = open_tagged(path)
-    with Source(path) as source, explaining(source), demuxed(source) as container:
+    # FFmpeg decodes a cover to know what it is, and a huge one must not cost the recording.
+    most = str(min(max_pixels, MAX_COVER_PIXELS))
+    with Source(path) as source, explaining(source), demuxed(source, max_pixels=most) as container:
         properties, words = _read_sound(source, container, tagged)
         cover = find_cover(tagged) or find_attached(container)
     image = open_cover(cover, edge_for(previews), max_pixels) if cover and previews else None

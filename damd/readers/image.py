@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
 from damd.readers.formats.frames import count_frames
@@ -184,13 +184,18 @@ def _explaining(name: str, max_pixels: int) -> Iterator[None]:
 
 
 _BOMB = re.compile(r"Decompressed data too large|Too much memory used in text")
+_MAX_TEXT_MIB, _MAX_TEXTS_MIB = PngImagePlugin.MAX_TEXT_CHUNK // 2**20, PngImagePlugin.MAX_TEXT_MEMORY // 2**20
+"""Pillow's, of one text or profile and of all texts of a PNG."""
 _TRUNCATED = re.compile(r"(?i)truncated|unexpected end|end of file|premature|not enough|buffer is not large")
 
 
 def _explain(name: str, text: str) -> FileError:
     """A sentence that a photographer understands, chosen by what the decoder said."""
     if _BOMB.search(text):
-        return LimitExceededError("Its text or colour profile unpacks to more than is allowed: a decompression bomb")
+        what = f"Its texts unpack to more than {_MAX_TEXTS_MIB} MiB"
+        if text.startswith("Decompressed"):
+            what = f"A text or colour profile in it unpacks to more than {_MAX_TEXT_MIB} MiB"
+        return LimitExceededError(f"{what}: a decompression bomb")
     if _TRUNCATED.search(text):
         return BrokenFileError("The image is truncated: its data end before the picture is complete")
     return BrokenFileError(f"Not a readable {name}: it is damaged, or of a rare kind that damd cannot read")

@@ -81,12 +81,15 @@ def _read_xmp(data: bytes) -> dict[str, Any]:
     if data.count(b"<") > _MAX_ELEMENTS:
         raise UnsupportedTypeError
     packet = read_packet(data)
+    fault = "its XMP cannot be parsed"
     try:
         root: Element | None = fromstring(data, forbid_dtd=True)
-    except (ParseError, DefusedXmlException, ValueError, LookupError):
+    except DefusedXmlException:
+        root, fault = None, "it declares entities of its own, which no XMP does, and none of them is expanded"
+    except (ParseError, ValueError, LookupError):
         root = None
     if root is None and not packet and _looks_like_xmp(data):
-        raise BrokenFileError("The sidecar is damaged: its XMP cannot be parsed")
+        raise BrokenFileError(f"The sidecar is damaged: {fault}")
     if not packet and (root is None or root.tag not in _ROOTS or (root.tag == _RDF and b"ns.adobe.com" not in data)):
         raise UnsupportedTypeError
     names = None if root is None else _named_in(root)

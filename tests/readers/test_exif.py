@@ -7,7 +7,7 @@ from pictures import make_exif, photograph
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
-from damd.readers.metadata.exif import read_capture, read_exif, read_orientation
+from damd.readers.metadata.exif import read_capture, read_exif, read_fix, read_orientation
 
 DETAILS, GPS = 0x8769, 0x8825
 ASCII, UNDEFINED, SIGNED_RATIONAL, FLOAT = 2, 7, 10, 11
@@ -115,6 +115,28 @@ def test_the_date_of_digitizing_stands_in_and_that_of_the_last_change_does_not()
     assert "taken_at" not in capture(exif)
     exif.get_ifd(DETAILS)[0x9004] = "2013:06:07 08:09:10"
     assert capture(exif)["taken_at"] == "2013-06-07T08:09:10"
+
+
+@pytest.mark.parametrize(
+    ("date", "clock", "expected"),
+    [
+        ("2022:02:03", (14, 44, 9), "2022-02-03T14:44:09+00:00"),
+        ("2022-02-03", (14, 44, 9.9), "2022-02-03T14:44:09+00:00"),
+        ("1980:01:06", (0, 0, 0), None),
+        ("2022:02:30", (14, 44, 9), None),
+        ("2022:02:03", (24, 0, 0), None),
+        ("2022:02:03", (14, 44, NOTHING), None),
+        ("soon", (14, 44, 9), None),
+    ],
+)
+def test_the_satellites_time_is_kept_apart(date: str, clock: tuple[Any, ...], expected: str | None) -> None:
+    exif = make_exif()
+    exif.get_ifd(GPS)[0x1D] = date
+    exif.get_ifd(GPS)[7] = tuple(part if part is NOTHING else IFDRational(part) for part in clock)
+    read = Image.Exif()
+    read.load(exif.tobytes())
+    assert read_fix(read) == ({"taken_at": expected} if expected else {})
+    assert read_capture(read)["taken_at"] == "2012-05-04T10:11:12+02:00"
 
 
 @pytest.mark.parametrize("value", [NOTHING, IFDRational(1, 0), IFDRational(0, 1)])

@@ -15,6 +15,11 @@ from damd.readers.streams.film_tags import read_capture, read_description, read_
         ({"creation_time": "2019-02-30T00:00:00Z"}, None),
         ({"date": "2014-12-18T09:11:59+99:00"}, "2014-12-18T09:11:59"),
         ({"creation_time": "soon"}, None),
+        ({"date": "2020-08-28"}, "2020-08-28"),
+        ({"icrd": "2020/08/28 "}, "2020-08-28"),
+        ({"date": "2020-08-28", "creation_time": "2020-08-28T10:11:12Z"}, "2020-08-28T10:11:12+00:00"),
+        ({"date": "2020-08-32"}, None),
+        ({"date": "1970-01-01"}, None),
     ],
 )
 def test_the_time_of_capture_is_the_cameras_own_where_it_is_known(tags: dict[str, str], expected: str | None) -> None:

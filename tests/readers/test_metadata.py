@@ -153,6 +153,18 @@ def test_the_time_of_capture_falls_back_to_xmp_and_iptc_but_not_to_that_of_a_cha
     assert read(make_jpeg_with(tmp_path / "c.jpg", iptc, xmp))["capture"] == {"taken_at": "2011-01-02T03:04:05"}
 
 
+def test_the_satellites_time_is_taken_where_nothing_else_says_the_time(tmp_path: Path) -> None:
+    exif = make_exif()
+    del exif.get_ifd(0x8769)[0x9003]
+    exif.get_ifd(0x8825)[0x1D], exif.get_ifd(0x8825)[7] = "2022:02:03", (14.0, 44.0, 9.0)
+    plain = make_picture(tmp_path / "a.jpg", exif=exif.tobytes())
+    assert read(plain)["capture"]["taken_at"] == "2022-02-03T14:44:09+00:00"
+    told = make_picture(
+        tmp_path / "b.jpg", exif=exif.tobytes(), xmp=make_xmp(exif_DateTimeOriginal="2011-01-02T03:04:05")
+    )
+    assert read(told)["capture"]["taken_at"] == "2011-01-02T03:04:05"
+
+
 def test_a_position_comes_whole_from_one_place() -> None:
     exif, xmp = {"latitude": 1.0, "longitude": 2.0}, {"latitude": 3.0, "longitude": 4.0, "altitude_m": 5.0, "make": "X"}
     assert merge_capture([exif, xmp]) == {"latitude": 1.0, "longitude": 2.0, "make": "X"}

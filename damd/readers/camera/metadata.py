@@ -17,7 +17,7 @@ from PIL import Image, JpegImagePlugin  # noqa: F401 - it registers its format
 
 from damd.readers.adobe_rgb import says_adobe_rgb
 from damd.readers.metadata import image as sources
-from damd.readers.metadata.exif import read_capture, read_description, read_exif, read_maker_note
+from damd.readers.metadata.exif import read_capture, read_description, read_exif, read_fix, read_maker_note
 from damd.readers.metadata.iptc import read_iptc
 from damd.readers.metadata.makernote import read_content_identifier
 from damd.readers.metadata.xmp import MAX_BYTES, read_packet
@@ -160,7 +160,7 @@ def _load_canon(kind: bytes, data: bytes) -> Image.Exif:
 def _merge(exif: Image.Exif, layers: list[dict[str, Any]]) -> dict[str, Any]:
     """EXIF, which knows the capture best, and what else was found, which knows best what people wrote."""
     written = [*(layer.get("description", {}) for layer in layers), read_description(exif)]
-    taken = [read_capture(exif), *(layer.get("capture", {}) for layer in layers)]
+    taken = [read_capture(exif), *(layer.get("capture", {}) for layer in layers), read_fix(exif)]
     facts: dict[str, Any] = {"capture": sources.merge_capture(taken)}
     if description := sources.merge_description(written):
         facts["description"] = description

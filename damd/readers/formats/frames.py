@@ -11,6 +11,7 @@ from damd.readers.structure.tiff import count_directories
 MAX_FRAMES = 10_000
 """Counting stops here, and a header that claims more is not believed."""
 
+_MP_ENTRIES = 0xB002
 _MAX_STEPS = 1_000_000
 """Steps through a GIF's blocks, some 0.2 s; it is at least 100 MB of what real encoders write."""
 
@@ -24,7 +25,19 @@ def count_frames(image: Image.Image, file: IO[bytes]) -> int:
         return _count_gif_images(file)
     if image.format == "TIFF":
         return count_directories(file, MAX_FRAMES)
+    if image.format == "MPO":
+        return _count_mpo_pictures(image)
     return min(max(1, int(getattr(image, "n_frames", 1))), MAX_FRAMES)
+
+
+def _count_mpo_pictures(image: Image.Image) -> int:
+    """Pictures of their own: cameras put large previews of the first one behind it (CIPA DC-007, 5.2.3.3.1)."""
+    try:
+        entries = image.mpinfo[_MP_ENTRIES]  # type: ignore[attr-defined]  # of Pillow's MPO
+        kinds = [str(entry["Attribute"]["MPType"]) for entry in entries[:MAX_FRAMES]]
+    except Exception:  # noqa: BLE001 - an index that cannot be read tells of no further picture
+        return 1
+    return max(1, sum(not kind.startswith("Large Thumbnail") for kind in kinds))
 
 
 def _count_gif_images(file: IO[bytes]) -> int:

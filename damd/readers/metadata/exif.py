@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from damd.readers.metadata.captions import clean_caption
+from damd.readers.metadata.makernote import read_iso
 from damd.readers.plain import MAX_CHARACTERS, MAX_ITEMS, clean_line, clean_text
 
 MAX_TEXT = 200
@@ -30,8 +31,11 @@ _ISO, _RECOMMENDED_INDEX, _ISO_OVERFLOW = 0x8827, 0x8832, 65535
 _IMAGE_DESCRIPTION, _ARTIST, _COPYRIGHT, _RATING, _MAKER_NOTE = 0x010E, 0x013B, 0x8298, 0x4746, 0x927C
 _WINDOWS_TITLE, _WINDOWS_COMMENT, _WINDOWS_AUTHOR, _WINDOWS_KEYWORDS = 0x9C9B, 0x9C9C, 0x9C9D, 0x9C9E
 _LATITUDE, _LONGITUDE, _ALTITUDE = (0x0001, 0x0002), (0x0003, 0x0004), (0x0005, 0x0006)
+_GPS_TIME, _GPS_DATE, _FIRST_YEAR = 0x0007, 0x001D, 1980
+"""The satellites' time begins in that year, and receivers without any begin with it."""
 
 _DATE = re.compile(r"(\d{4})[:/.-]([ \d]?\d)[:/.-]([ \d]?\d)[ T]+([ \d]?\d):([ \d]?\d):([ \d]?\d)")
+_DAY = re.compile(r"(\d{4})[:/.-](\d\d)[:/.-](\d\d)")
 _OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):[0-5]\d")
 
 
@@ -58,18 +62,20 @@ def read_capture(exif: Image.Exif) -> dict[str, Any]:
     ``taken_at`` is ISO 8601 in whole seconds, local to the camera: DateTimeOriginal, or else
     DateTimeDigitized, with an offset from UTC when the file names that too. Plain DateTime is when the
     file was last changed, which editors do, so it never counts as the time of capture. ``exposure_s`` in
-    seconds, ``aperture`` as the f-number, ``iso``, ``focal_length_mm`` as the lens says it. ``latitude``
-    and ``longitude`` in degrees, both or neither; ``altitude_m`` in metres above the sea.
+    seconds, ``aperture`` as the f-number, ``iso``, which the maker's note tells where EXIF does not,
+    ``focal_length_mm`` as the lens says it. ``latitude`` and ``longitude`` in degrees, both or neither;
+    ``altitude_m`` in metres above the sea.
     """
     details = _directory(exif, _EXIF_DIRECTORY)
+    make = _text(_field(exif, _MAKE))
     found = {
         "taken_at": _moment(details, exif),
-        "make": _text(_field(exif, _MAKE)),
+        "make": make,
         "model": _text(_field(exif, _MODEL)),
         "lens": _text(_field(details, _LENS)),
         "exposure_s": _number(_field(details, _EXPOSURE), above=0, most=86_400 * 366),
         "aperture": _number(_field(details, _APERTURE), above=0, most=1_000),
-        "iso": _sensitivity(details),
+        "iso": _sensitivity(details) or read_iso(_note(details), make),
         "focal_length_mm": _number(_field(details, _FOCAL_LENGTH), above=0, most=100_000),
         **_place(_directory(exif, _GPS_DIRECTORY)),
     }
@@ -96,7 +102,25 @@ def read_description(exif: Image.Exif) -> dict[str, Any]:
 
 def read_maker_note(exif: Image.Exif) -> bytes:
     """The maker's own notes as they are, empty where there are none."""
-    note = _field(_directory(exif, _EXIF_DIRECTORY), _MAKER_NOTE)
+    return _note(_directory(exif, _EXIF_DIRECTORY))
+
+
+def read_fix(exif: Image.Exif) -> dict[str, Any]:
+    """``taken_at`` as the satellites had it, in UTC: for a picture that says its time nowhere else."""
+    gps = _directory(exif, _GPS_DIRECTORY)
+    date, clock = _DAY.fullmatch(_text(_field(gps, _GPS_DATE)) or ""), _field(gps, _GPS_TIME)
+    if date is None or not isinstance(clock, tuple) or len(clock) != 3:
+        return {}
+    parts = [_number(part, above=-1, most=60) for part in clock]
+    try:
+        moment = datetime(*map(int, (*date.groups(), *(-1 if part is None else part for part in parts))), tzinfo=UTC)  # type: ignore[arg-type, misc]  # six numbers
+    except ValueError:
+        return {}
+    return {"taken_at": moment.isoformat()} if moment.year > _FIRST_YEAR else {}
+
+
+def _note(details: Mapping[int, Any]) -> bytes:
+    note = _field(details, _MAKER_NOTE)
     return note if isinstance(note, bytes) else b""
 
 

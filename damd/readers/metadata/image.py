@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from damd.readers.formats.photoshop import iterate_resources
-from damd.readers.metadata.exif import read_capture, read_description, read_maker_note
+from damd.readers.metadata.exif import read_capture, read_description, read_fix, read_maker_note
 from damd.readers.metadata.iptc import read_iptc
 from damd.readers.metadata.makernote import read_content_identifier
 from damd.readers.metadata.xmp import read_packet
@@ -31,7 +31,7 @@ def read_metadata(image: Image.Image, exif: Image.Exif) -> dict[str, Any]:
     xmp = read_packet(_xmp(image))
     iptc = read_iptc(_iptc(image))
     written = [xmp.get("description", {}), iptc.get("description", {}), read_description(exif)]
-    taken = [read_capture(exif), xmp.get("capture", {}), iptc.get("capture", {})]
+    taken = [read_capture(exif), xmp.get("capture", {}), iptc.get("capture", {}), read_fix(exif)]
     found: dict[str, Any] = {"capture": merge_capture(taken)}
     if description := merge_description(written):
         found["description"] = description

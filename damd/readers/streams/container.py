@@ -90,6 +90,8 @@ class Source:
         """Some bytes, none at the end."""
         wanted = min(count, self._left) if count >= 0 else self._left
         try:
+            # Memory is laid out for all that is asked for, and mutagen asks for the rest, whatever that is.
+            wanted = min(wanted, self.size_bytes - self._file.tell())
             found = self._file.read(wanted) if wanted > 0 else b""
         except OSError as error:
             self.failure = self.failure or error

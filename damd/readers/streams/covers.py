@@ -27,7 +27,7 @@ from damd.readers.previews import fit, shrink
 _FRONT = 3
 """The front of an album among ID3's types of pictures (ID3v2.3, 4.15), which the others have taken over."""
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-_MAX_PIXELS = 64_000_000
+MAX_COVER_PIXELS = 64_000_000
 """A cover of 8,000 by 8,000; whatever the configuration allows, a larger one is a bomb."""
 _MAX_PICTURES = 20
 _MAX_BASE64 = 2**26
@@ -126,7 +126,7 @@ def open_cover(data: bytes, edge: int, max_pixels: int) -> Image.Image | None:
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            if image.width * image.height > min(max_pixels, _MAX_PIXELS):
+            if image.width * image.height > min(max_pixels, MAX_COVER_PIXELS):
                 return None
             icc_profile = image.info.get("icc_profile")
             image.draft(None, fit(image.size, edge))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from damd.readers.plain import clean_line
@@ -32,6 +32,7 @@ _MAX_KEYWORDS = 200
 _MOMENT = re.compile(
     r"(\d{4})[-:/](\d\d?)[-:/](\d\d?)[ T]+(\d\d?):(\d\d):(\d\d)(?:[.,]\d+)? ?(Z|UTC|[+-]\d\d:?\d\d)?", re.IGNORECASE
 )
+_DAY = re.compile(r"(\d{4})([-:/])(\d\d)\2(\d\d)")
 _NEVER = {(1904, 1, 1), (1970, 1, 1), (1903, 12, 31), (1969, 12, 31)}
 """The days on which clocks begin, in every time zone: QuickTime's and Unix's, of a camera that has none."""
 _NUMBER = r"[+-]\d+(?:\.\d+)?"
@@ -42,7 +43,7 @@ def read_capture(tags: Mapping[str, str]) -> dict[str, Any]:
     """The capture's details, only the keys that there is a sound value for; see `damd.readers.metadata.exif`.
 
     ``taken_at`` is the camera's own time where the file has it, with an offset where it says one; else
-    the time in UTC that most containers have, ``+00:00``.
+    the time in UTC that most containers have, ``+00:00``; else the day alone.
     """
     found = {
         "taken_at": _taken_at(tags),
@@ -82,7 +83,7 @@ def _taken_at(tags: Mapping[str, str]) -> str | None:
     for name in (*_LOCAL_MOMENTS, *_UTC_MOMENTS):
         if moment := _moment(tags.get(name, "")):
             return moment
-    return None
+    return next(filter(None, (_day(tags.get(name, "")) for name in _LOCAL_MOMENTS)), None)
 
 
 def _moment(text: str) -> str | None:
@@ -98,6 +99,16 @@ def _moment(text: str) -> str | None:
     if (moment.year, moment.month, moment.day) in _NEVER or moment.year < 1900:
         return None
     return moment.isoformat() + _offset(offset)
+
+
+def _day(text: str) -> str | None:
+    """ISO 8601 of a day alone, which is all that some cameras write into an AVI."""
+    found = _DAY.fullmatch(text.strip())
+    try:
+        day = date(int(found[1]), int(found[3]), int(found[4])) if found else None
+    except ValueError:
+        return None
+    return day.isoformat() if day and day.year >= 1900 and (day.year, day.month, day.day) not in _NEVER else None
 
 
 def _offset(text: str | None) -> str:
