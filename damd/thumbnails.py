@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -56,6 +56,11 @@ class Drafts:
         self._sha256 = sha256
         stem = f"{sha256}-{os.getpid()}-{serial}"
         self._paths = {size: thumbnails.folder / _DRAFTS / f"{stem}-{size}.tmp" for size in thumbnails.settings.sizes}
+
+    @property
+    def sizes(self) -> Collection[int]:
+        """Which previews are asked for, by their longest edges in pixels."""
+        return self._paths.keys()
 
     @property
     def options(self) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from damd.catalogue.tables import Component, PerceptualHash, Preview, ReaderVers
 from damd.errors import ExtraMissingError, FileChangedError
 from damd.events import FileImportedEvent, readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
-from damd.media.checked import checked
+from damd.media.checked import checked, checked_family, checked_previews
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.sandbox import Sandbox
 from damd.similarity import Similarity
@@ -231,7 +231,9 @@ async def read_media(world: World, family: Family, path: Path, mime_type: str | 
     facts = await sandbox.call(name, os.fspath(path), **options)
     version = ReaderVersion(reader=name, version=sandbox.version_of(name))
     rows = [*checked(family.rows(facts)), version]
-    return Reading(rows, drafts, facts.get("previews", ()), facts.get("family"))
+    previews = checked_previews(facts.get("previews", ()), drafts.sizes)
+    known = [each.name for each in world.get_resource(Families)]
+    return Reading(rows, drafts, previews, checked_family(facts.get("family"), known))
 
 
 async def conclude(

@@ -6,7 +6,7 @@ PostgreSQL would refuse the whole transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from pydantic import ValidationError
 from sqlalchemy import BigInteger, Integer
@@ -15,6 +15,7 @@ from damd.catalogue.tables import Component, table_of
 from damd.errors import BrokenFileError
 
 _INT32 = range(-(2**31), 2**31)
+_LONGEST_EDGE = 2**16
 
 
 def checked(rows: Sequence[Component]) -> list[Component]:
@@ -24,6 +25,35 @@ def checked(rows: Sequence[Component]) -> list[Component]:
         BrokenFileError: One does not fit.
     """
     return [_checked(row) for row in rows]
+
+
+def checked_previews(said: object, sizes: Collection[int]) -> list[dict[str, int]]:
+    """The previews that a reader says it wrote: each of a size that was asked for, with its own width and height.
+
+    Raises:
+        BrokenFileError: It says anything else.
+    """
+    found: dict[int, dict[str, int]] = {}
+    for preview in said if isinstance(said, list | tuple) else [None]:
+        match preview:
+            case {"size": int(size), "width": int(width), "height": int(height)} if (
+                size in sizes and size not in found and 0 < width <= _LONGEST_EDGE and 0 < height <= _LONGEST_EDGE
+            ):
+                found[size] = {"size": size, "width": width, "height": height}
+            case _:
+                raise BrokenFileError("What its reader says of previews cannot be")
+    return list(found.values())
+
+
+def checked_family(said: object, known: Collection[str]) -> str | None:
+    """The family that a reader says it is of after all, if it says one.
+
+    Raises:
+        BrokenFileError: There is no such family.
+    """
+    if said is None or (isinstance(said, str) and said in known):
+        return said
+    raise BrokenFileError("Its reader says that it is of a family which there is not")
 
 
 def _checked(row: Component) -> Component:

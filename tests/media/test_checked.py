@@ -6,7 +6,7 @@ import pytest
 
 from damd.catalogue.tables import Capture, Component, Description
 from damd.errors import BrokenFileError
-from damd.media.checked import checked
+from damd.media.checked import checked, checked_family, checked_previews
 from damd.media.image import ImageProperties
 
 
@@ -40,3 +40,39 @@ def test_a_row_that_does_not_fit_is_a_failure_that_names_the_column(
 ) -> None:
     with pytest.raises(BrokenFileError, match=f"does not fit the catalogue: {where}"):
         checked([kind(**said)])
+
+
+def test_previews_that_were_asked_for_are_believed() -> None:
+    said = [{"size": 512, "width": 512, "height": 3}, {"size": 64, "width": 64, "height": 1, "path": "/etc/passwd"}]
+    assert checked_previews(said, [64, 512]) == [
+        {"size": 512, "width": 512, "height": 3},
+        {"size": 64, "width": 64, "height": 1},
+    ]
+    assert checked_previews([], [64]) == checked_previews((), [64]) == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        5,
+        None,
+        {"size": 64},
+        [{"size": 99, "width": 1, "height": 1}],
+        [{"size": 64, "width": "wide", "height": 1}],
+        [{"size": 64, "width": 64, "height": -5}],
+        [{"size": 64, "width": 64}],
+        [{"size": 64, "width": 2**17, "height": 1}],
+        [{"size": 64, "width": 1, "height": 1}] * 2,
+    ],
+)
+def test_previews_that_nobody_asked_for_or_that_cannot_be_are_a_failure(said: object) -> None:
+    with pytest.raises(BrokenFileError, match="says of previews"):
+        checked_previews(said, [64, 512])
+
+
+def test_a_family_is_one_that_there_is() -> None:
+    assert checked_family(None, ["image"]) is None
+    assert checked_family("image", ["image"]) == "image"
+    for said in ("x" * 3000, {"image": 1}, 5, ["image"]):
+        with pytest.raises(BrokenFileError, match="a family which there is not"):
+            checked_family(said, ["image"])
