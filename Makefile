@@ -42,7 +42,7 @@ run: install
 test: install-dev
 	$(BIN)/pytest --numprocesses=auto
 
-# ORDEAL: burst, overflow, kill, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
+# ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
 # or renames. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
 torture: install-dev
 	$(BIN)/pytest tests/torture --verbose -k "$(ORDEAL)"

@@ -6,12 +6,13 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from pictures import make_animation, make_picture
+from pictures import make_animation
+from samples import SAMPLES
 from torture.harness import SCALE, Ordeal, scaled
 from torture.variants import make_variants
 
 MEDIA = "TORTURE_MEDIA"
-"""A folder of real files to make variants of; without it, pictures that the test makes."""
+"""A folder of real files to make variants of; without it, one of each kind that the tests make."""
 
 _SEED = 20_261_122
 _TIMEOUT_S = 20
@@ -25,8 +26,8 @@ def _real_files(folder: Path) -> list[bytes]:
         return [data for path in paths if 0 < len(data := path.read_bytes()) <= _LARGEST]
     makings = folder / "makings"
     makings.mkdir()
-    for suffix in ("jpg", "png", "gif", "webp", "tif", "bmp", "avif", "ico", "tga", "jp2"):
-        make_picture(makings / f"a.{suffix}", size=(640, 480))
+    for name, sample in SAMPLES.items():
+        sample.make(makings / f"{name}{sample.suffix}")
     make_animation(makings / "animation.gif", 5)
     return [path.read_bytes() for path in sorted(makings.iterdir())]
 
