@@ -20,6 +20,7 @@ import pypdfium2.raw as pdfium_c
 from PIL import Image
 
 from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
+from damd.readers.opening import opened
 from damd.readers.plain import clean_line
 from damd.readers.previews import write_previews
 from damd.readers.structure.deflated import check_streams
@@ -55,7 +56,7 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
         OSError: A preview cannot be written.
         MemoryError: It takes more than the process may use.
     """
-    with _open_file(path) as file:
+    with opened(path) as file:
         source = _Source(file)
         with _explaining(source):
             properties, page = _read_document(source, [int(preview["size"]) for preview in previews], max_pixels)
@@ -173,21 +174,6 @@ def _draw(page: pdfium.PdfPage, edge: int) -> Image.Image:
     bitmap = page.render(scale=scale, prefer_bgrx=True, rev_byteorder=True, limit_image_cache=True)
     image: Image.Image = bitmap.to_pil()
     return image.convert("RGB")
-
-
-@contextmanager
-def _open_file(path: str) -> Iterator[IO[bytes]]:
-    try:
-        file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UnreadableFileError(error) from error
-    with file:
-        yield file
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    # A FIFO that took the file's place cannot hold the worker.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 class _Source:

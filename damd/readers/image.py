@@ -7,8 +7,6 @@ preview needs, and everything else (turning it upright, colours, hash) happens t
 from __future__ import annotations
 
 import errno
-import io
-import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from typing import IO, Any
 from PIL import Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
 from damd.errors import BrokenFileError, FileError, LimitExceededError, UnreadableFileError
+from damd.readers.adobe_rgb import ADOBE_RGB, says_adobe_rgb
 from damd.readers.formats.frames import count_frames
 from damd.readers.formats.jpeg2000 import halvings
 from damd.readers.formats.opening import Picture, open_as, open_picture, recognise
@@ -25,6 +24,7 @@ from damd.readers.formats.salvage import without_metadata
 from damd.readers.likeness import likeness
 from damd.readers.metadata.exif import read_exif, read_orientation
 from damd.readers.metadata.image import read_metadata
+from damd.readers.opening import opened
 from damd.readers.pixels import make_resizable, to_srgb, without_empty_alpha
 from damd.readers.previews import edge_for, fit, write_previews
 
@@ -39,7 +39,6 @@ _UPRIGHT = {
 }
 _COUNTED = ("AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that hold pages or frames; what others count are layers or sizes of one picture."""
-_MUCH = 2**20
 _EMPTY_ALPHA = ("DDS", "ICO", "TGA")
 
 
@@ -63,7 +62,7 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
         OSError: A preview cannot be written.
         MemoryError: Decoding it takes more than the process may use.
     """
-    with _plain_pillow(max_pixels), _open_file(path) as file:
+    with _plain_pillow(max_pixels), opened(path) as file:
         name = recognise(file)
         with _explaining(name, max_pixels):
             base, facts = _decode(file, name, edge_for(previews), max_pixels)
@@ -86,35 +85,6 @@ def _plain_pillow(max_pixels: int) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-@contextmanager
-def _open_file(path: str) -> Iterator[IO[bytes]]:
-    try:
-        raw = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 - closed below
-        file = _BoundedReader(raw)
-    except OSError as error:
-        raise UnreadableFileError(error) from error
-    with file:
-        yield file
-
-
-class _BoundedReader(io.BufferedReader):
-    """A file that lays out no memory for what a header promises and the file does not have."""
-
-    def __init__(self, raw: io.RawIOBase) -> None:
-        super().__init__(raw)
-        self._size = os.fstat(raw.fileno()).st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MUCH:
-            size = max(0, min(size, self._size - self.tell()))
-        return super().read(size)
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    # A FIFO that took the file's place cannot hold the worker.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
 def _decode(file: IO[bytes], name: str, edge: int, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:
     """The image upright, in sRGB and no larger than ``edge``, and what there is to know about it."""
     picture = _open(file, name, max_pixels)
@@ -128,6 +98,8 @@ def _decode(file: IO[bytes], name: str, edge: int, max_pixels: int) -> tuple[Ima
         **read_metadata(image, exif),
     }
     icc_profile = image.info.get("icc_profile")
+    if icc_profile is None and image.mode == "RGB" and says_adobe_rgb(exif):
+        icc_profile = ADOBE_RGB
     size = image.size
     _reduce(image, file, edge)
     image.load()

@@ -8,7 +8,6 @@ data are developed where it is not. Neither is a RAW developer's last word.
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from damd.errors import (
     BrokenFileError,
     FileError,
     LimitExceededError,
-    NotAFileError,
     UnreadableFileError,
     UnsupportedTypeError,
 )
@@ -29,6 +27,7 @@ from damd.readers.camera.metadata import TOLERATED_BYTES, read_metadata
 from damd.readers.camera.preview import Embedded, extract, finish, show, turned
 from damd.readers.likeness import likeness
 from damd.readers.limits import check_pixels
+from damd.readers.opening import opened
 from damd.readers.previews import edge_for, write_previews
 
 _ORIENTATIONS = (1, 2, 4, 3, 5, 8, 6, 7)
@@ -63,7 +62,7 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
         OSError: A preview cannot be written.
         MemoryError: Decoding it takes more than the process may use.
     """
-    with _quiet(), _open_file(path) as file:
+    with _quiet(), opened(path) as file:
         base, facts = _read(file, edge_for(previews), max_pixels)
     facts |= likeness(base)
     facts["previews"] = write_previews(base, previews, format, quality)
@@ -80,23 +79,6 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
-
-
-@contextmanager
-def _open_file(path: str) -> Iterator[IO[bytes]]:
-    try:
-        file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise UnreadableFileError(error) from error
-    with file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise NotAFileError("something else took its place")
-        yield file
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    # A FIFO that took the file's place cannot hold the worker.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _read(file: IO[bytes], edge: int, max_pixels: int) -> tuple[Image.Image, dict[str, Any]]:

@@ -8,7 +8,6 @@ names of tags at https://exiftool.org/TagNames/.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,6 +19,7 @@ from defusedxml.ElementTree import fromstring
 
 from damd.errors import BrokenFileError, UnreadableFileError, UnsupportedTypeError
 from damd.readers.metadata.xmp import read_moment, read_packet
+from damd.readers.opening import opened
 from damd.readers.plain import MAX_ITEMS, clean_line, clean_text
 
 MAX_BYTES = 8 * 2**20
@@ -63,13 +63,11 @@ def read(path: str, *, previews: list[dict[str, Any]], format: str, quality: int
 
 
 def _contents(path: str) -> bytes:
-    try:
-        # A FIFO that took the file's place cannot hold the worker.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
+    with opened(path) as file:
+        try:
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFileError(error) from error
+        except OSError as error:
+            raise UnreadableFileError(error) from error
     if not data:
         raise BrokenFileError("The file is empty")
     if len(data) > MAX_BYTES:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from damd.errors import BrokenFileError, UnreadableFileError
+from damd.errors import BrokenFileError, NotAFileError, UnreadableFileError
 
 pytest.importorskip("av", reason="needs damd[video]")
 
@@ -46,9 +46,10 @@ def test_a_position_that_cannot_be_is_no_error_that_crosses_c(tmp_path: Path) ->
 def test_what_is_no_file_holds_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "empty").touch()
-    for name in ("fifo", "empty"):
-        with pytest.raises(BrokenFileError, match="The file is empty"):
-            Source(str(tmp_path / name))
+    with pytest.raises(NotAFileError, match="took its place"):
+        Source(str(tmp_path / "fifo"))
+    with pytest.raises(BrokenFileError, match="The file is empty"):
+        Source(str(tmp_path / "empty"))
     for name in ("", "gone"):
         with pytest.raises(UnreadableFileError):
             Source(str(tmp_path / name))

@@ -248,7 +248,7 @@ def test_a_file_that_cannot_be_read_is_not_called_broken(tmp_path: Path, monkeyp
     def open_failing(path: str) -> Iterator[io.BytesIO]:
         yield FailingFile(paper())
 
-    monkeypatch.setattr(document, "_open_file", open_failing)
+    monkeypatch.setattr(document, "opened", open_failing)
     with pytest.raises(UnreadableFileError):
         read(tmp_path / "a.pdf")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import CORNERS, corners, near, photograph
+from pictures import CORNERS, corners, make_exif, near, photograph
 from PIL import Image, ImageCms
 
 from damd.readers.image import read
@@ -95,6 +95,18 @@ def test_cmyk_is_right_in_a_jpeg_which_adobe_inverts(tmp_path: Path) -> None:
     assert facts["color_mode"] == "CMYK"
     with Image.open(tmp_path / "preview.png") as preview:
         assert all(near(colour, CORNERS[name], 10) for name, colour in corners(preview).items())
+
+
+@pytest.mark.parametrize("mark", ["R03", "R98"])
+def test_a_camera_that_names_adobe_rgb_and_brings_no_profile_is_believed(tmp_path: Path, mark: str) -> None:
+    exif = make_exif()
+    exif.get_ifd(0x8769)[0xA005] = {0x0001: mark}
+    Image.new("RGB", (160, 120), (100, 200, 50)).save(tmp_path / "a.jpg", quality=97, exif=exif.tobytes())
+    previews = [{"size": 160, "path": str(tmp_path / "preview.png")}]
+    read(str(tmp_path / "a.jpg"), previews=previews, format="png", quality=80, max_pixels=10**6)
+    with Image.open(tmp_path / "preview.png") as preview:
+        red, _, blue = preview.getpixel((80, 60))  # type: ignore[misc]  # RGB
+    assert (red < 20 and blue < 30) is (mark == "R03")
 
 
 def make_wide_profile() -> bytes:

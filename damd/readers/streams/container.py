@@ -28,6 +28,7 @@ from av.container import InputContainer
 from av.stream import Stream
 
 from damd.errors import BrokenFileError, FileError, UnreadableFileError
+from damd.readers.opening import open_raw
 from damd.readers.plain import clean_text
 
 av.logging.set_level(None)
@@ -62,10 +63,7 @@ class Source:
     def __init__(self, path: str) -> None:
         self.failure: OSError | None = None
         self._left = OPENING_BYTES
-        try:
-            self._file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 - see close
-        except OSError as error:
-            raise UnreadableFileError(error) from error
+        self._file = open_raw(path)
         self.size_bytes = os.fstat(self._file.fileno()).st_size
         if not self.size_bytes:
             self.close()
@@ -202,11 +200,6 @@ def is_cut(source: Source) -> bool:
     source.allow()
     found = [(name, end) for name, _, end in boxes(source)]
     return bool(found) and (found[-1][1] > source.size_bytes or b"moov" not in dict(found))
-
-
-def _open_nonblocking(path: str, flags: int) -> int:
-    # A FIFO that took the file's place cannot hold the worker.
-    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _open_nothing(url: str, flags: int, options: dict[str, str]) -> io.BytesIO:  # noqa: ARG001 - PyAV's interface
