@@ -40,7 +40,7 @@ run: install
 	@exec $(BIN)/damd run --watch ./inbox --state ./damd-state
 
 test: install-dev
-	$(BIN)/pytest --numprocesses=auto
+	$(BIN)/pytest --numprocesses=auto --dist=worksteal
 
 # ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
 # or renames. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.

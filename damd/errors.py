@@ -29,6 +29,7 @@ Constructors take values and build the message, which says what happened, to wha
         └── TransientFileError       worth another attempt later
             ├── FileChangedError     the file changed while it was read
             ├── ReaderUnavailableError  no package to read it with, or no process to read it in
+            ├── ReaderKilledError    the worker process was killed by somebody else, twice
             └── UnreadableFileError  permission, I/O, gone: whatever the system said
 """
 
@@ -245,6 +246,13 @@ class ReaderUnavailableError(TransientFileError):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"Its reader cannot be used: {why}")
+
+
+class ReaderKilledError(TransientFileError):
+    """The worker process was killed from outside, twice: that is what a system without memory does to anybody."""
+
+    def __init__(self) -> None:
+        super().__init__("Its reader was killed from outside, as a system does that is short of memory")
 
 
 class UnreadableFileError(TransientFileError):

@@ -13,36 +13,42 @@ Workers find modules where this process does: its absolute ``sys.path`` is hande
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from subprocess import DEVNULL, PIPE
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self
 
 import anyio
-from anyio.abc import ByteSendStream, Process
-from anyio.streams.buffered import BufferedByteReceiveStream
 from pydantic import Field, PositiveInt
 
-from damd.errors import FileError, LimitExceededError, ReaderCrashedError, ReaderUnavailableError
+from damd.errors import (
+    FileError,
+    LimitExceededError,
+    ReaderCrashedError,
+    ReaderKilledError,
+    ReaderUnavailableError,
+)
 from damd.readers import READERS, Reader
 from damd.readers.failures import IMPORT_FAILED, OUT_OF_MEMORY, revive
 from damd.readers.plain import plain
 from damd.settings import Count, Duration, Settings, Size, format_duration, format_size
+from damd.workers import (
+    EXIT_TIMEOUT_S,
+    JSON,
+    MAX_ANSWER_BYTES,
+    Request,
+    Worker,
+    WorkerLostError,
+    checked_object,
+    environment,
+)
 
-JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-
-_MAX_ANSWER_BYTES = 2**20
 _TAKE_TIMEOUT_S = 30.0  # to start and to take a request: 0.1 s on an idle machine
-_EXIT_TIMEOUT_S = 1.0  # from the end of a pipe to the end of its process
 _REAP_TIMEOUT_S = 5.0  # after SIGKILL; a process that hangs in the kernel, on a dead mount, is left behind
 _MAX_STARTS = 3
-_KEPT = frozenset({"HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ"})  # of the environment
 
 
 class SandboxSettings(Settings):
@@ -76,8 +82,8 @@ class Sandbox:
         self._recycle_after = recycle_after
         self._ids = itertools.count(1)
         self._open = False
-        self._workers: set[_Worker] = set()  # all that live
-        self._idle: list[_Worker] = []
+        self._workers: set[Worker] = set()  # all that live
+        self._idle: list[Worker] = []
         self._slots = anyio.Semaphore(self.worker_count, max_value=self.worker_count, fast_acquire=True)
         self._turnstile = anyio.Lock(fast_acquire=True)  # passed on the way to a slot
 
@@ -105,7 +111,7 @@ class Sandbox:
             leaving = tuple(self._idle)
             for worker in leaving:
                 await worker.requests.aclose()
-            with anyio.move_on_after(_EXIT_TIMEOUT_S):
+            with anyio.move_on_after(EXIT_TIMEOUT_S):
                 for worker in leaving:
                     await worker.process.wait()
             while self._workers:
@@ -126,18 +132,19 @@ class Sandbox:
                 about another file as TransientFileError, and what damd has no name for as BrokenFileError.
             LimitExceededError: It took too long, twice, or too much memory.
             ReaderCrashedError: The worker died, twice.
+        ReaderKilledError: It was killed by somebody else, twice.
             ReaderUnavailableError: No worker can be started, or the reader's module cannot be imported.
             KeyError: There is no such reader.
             RuntimeError: The sandbox is not open.
         """
-        request = _Request.make(next(self._ids), self._readers[reader].module, path, options)
+        request = Request.make(next(self._ids), self._readers[reader].module, path, options)
         try:
             return await self._attempt_twice(request)
         except FileError as error:
             error.reader = (reader, self._readers[reader].version)
             raise
 
-    async def _attempt_twice(self, request: _Request) -> dict[str, Any]:
+    async def _attempt_twice(self, request: Request) -> dict[str, Any]:
         try:
             async with self._hold(1):
                 return await self._attempt(request, alone=False)
@@ -164,7 +171,7 @@ class Sandbox:
             for _ in range(held):
                 self._slots.release()
 
-    async def _attempt(self, request: _Request, *, alone: bool) -> dict[str, Any]:
+    async def _attempt(self, request: Request, *, alone: bool) -> dict[str, Any]:
         worker = await self._give(request, fresh=alone)
         report: Mapping[str, Any] = {}
         keep = False
@@ -174,14 +181,16 @@ class Sandbox:
             if deadline.cancelled_caught:
                 raise _AttemptLostError(self._too_long())
             if "error" not in answer:
-                result: dict[str, Any] = plain(_checked_dict(answer.get("result")))
+                result: dict[str, Any] = plain(checked_object(answer.get("result")))
                 keep = True
                 return result
-            report = _checked_dict(answer["error"])
+            report = checked_object(answer["error"])
             # After a shortage or half an import, nobody knows what a library looks like inside.
             keep = report.get("kind") not in (OUT_OF_MEMORY, IMPORT_FAILED)
-        except _WorkerLostError as lost:
-            raise _AttemptLostError(ReaderCrashedError(str(lost))) from None
+        except WorkerLostError as lost:
+            # What is killed here is never waited for: whoever did it had other reasons than this file, perhaps.
+            verdict = ReaderKilledError() if lost.was_killed else ReaderCrashedError(str(lost))
+            raise _AttemptLostError(verdict) from None
         finally:
             worker.calls += 1
             if keep and self._open and worker.calls < self._recycle_after:
@@ -194,7 +203,7 @@ class Sandbox:
             raise _AttemptLostError(self._too_large())
         raise self._too_large()
 
-    async def _give(self, request: _Request, *, fresh: bool) -> _Worker:
+    async def _give(self, request: Request, *, fresh: bool) -> Worker:
         """Find a worker that takes the request; those that turn out to be dead cost nothing."""
         starts = 0
         why = "its process did not begin in time"
@@ -209,7 +218,7 @@ class Sandbox:
                 with anyio.move_on_after(_TAKE_TIMEOUT_S):
                     await worker.send(request)
                     taken = (await worker.receive(request.id)).get("taken") is True
-            except _WorkerLostError as lost:
+            except WorkerLostError as lost:
                 why = f"its process was {lost} before it began"
             finally:
                 if not taken:
@@ -218,12 +227,12 @@ class Sandbox:
                 return worker
         raise ReaderUnavailableError(why)
 
-    async def _start(self, *, fresh: bool) -> _Worker:
+    async def _start(self, *, fresh: bool) -> Worker:
         """Start a worker; for a fresh one, an idle one makes room."""
         self._require_open()
         if fresh and len(self._idle) == self.worker_count:
             await self._end(self._idle[0])
-        limits = map(str, (os.getpid(), self.settings.memory, _MAX_ANSWER_BYTES))
+        limits = map(str, (os.getpid(), self.settings.memory, MAX_ANSWER_BYTES))
         try:
             with anyio.CancelScope(shield=True):  # a process that nobody knows of could not be ended
                 process = await anyio.open_process(
@@ -231,12 +240,12 @@ class Sandbox:
                     stdin=PIPE,
                     stdout=PIPE,
                     stderr=DEVNULL,
-                    env=_environment(),
+                    env=environment(),
                     start_new_session=True,
                 )
         except OSError as error:
             raise ReaderUnavailableError(f"no process for it: {error.strerror}") from error
-        worker = _Worker.of(process)
+        worker = Worker.of(process)
         self._workers.add(worker)
         if not self._open:  # left while the process started
             await self._end(worker)
@@ -247,7 +256,7 @@ class Sandbox:
         if not self._open:
             raise RuntimeError("A sandbox works only inside of its `async with`")
 
-    async def _end(self, worker: _Worker) -> None:
+    async def _end(self, worker: Worker) -> None:
         """Kill a worker and whatever it has started, and reap it."""
         if worker in self._idle:
             self._idle.remove(worker)
@@ -267,77 +276,6 @@ class Sandbox:
         return LimitExceededError(f"Reading it needs more than {limit} of memory (ingest.memory)")
 
 
-@dataclass(frozen=True)
-class _Request:
-    id: int
-    path: str
-    frame: bytes
-
-    @classmethod
-    def make(cls, number: int, module: str, path: str, options: Mapping[str, JSON]) -> Self:
-        body = json.dumps({"id": number, "module": module, "path": path, "options": options}).encode("ascii")
-        return cls(number, path, len(body).to_bytes(4, "big") + body)
-
-
-@dataclass(eq=False)
-class _Worker:
-    """One process, seen from here; what it sends is believed to be well-formed only after a look."""
-
-    process: Process
-    requests: ByteSendStream
-    answers: BufferedByteReceiveStream
-    calls: int = field(default=0, init=False)
-
-    @classmethod
-    def of(cls, process: Process) -> Self:
-        if process.stdin is None or process.stdout is None:
-            raise ValueError("a worker needs both of its pipes")
-        return cls(process, process.stdin, BufferedByteReceiveStream(process.stdout))
-
-    async def send(self, request: _Request) -> None:
-        try:
-            await self.requests.send(request.frame)
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
-            raise _WorkerLostError(await self._learn_end()) from None
-
-    async def receive(self, number: int) -> dict[str, Any]:
-        """The next message, which must belong to this request."""
-        try:
-            length = int.from_bytes(await self.answers.receive_exactly(4), "big")
-            if length > _MAX_ANSWER_BYTES:
-                raise _WorkerLostError(f"stopped: its answer of {length} bytes is too long")
-            message = _checked_dict(json.loads(await self.answers.receive_exactly(length)))
-        except (anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError, OSError):
-            raise _WorkerLostError(await self._learn_end()) from None
-        except (ValueError, RecursionError):
-            raise _WorkerLostError("stopped: its answer was no JSON") from None
-        if message.get("id") != number:
-            raise _WorkerLostError("stopped: its answer was to another question")
-        return message
-
-    async def _learn_end(self) -> str:
-        if self.process.returncode is None:  # else its number may be another's by now
-            with anyio.move_on_after(_EXIT_TIMEOUT_S):
-                await self.process.wait()
-                self.kill()  # its offspring
-        if (status := self.process.returncode) is None:
-            return "stopped: it had closed its pipe"
-        if status >= 0:
-            return f"gone, with exit status {status}"
-        names = {number.value: number.name for number in signal.Signals}
-        return f"killed by {names.get(-status, -status)}"
-
-    def kill(self) -> None:
-        # Not Popen.kill(): it polls, and so could reap the process before asyncio's own watcher does.
-        # A worker's number is that of its group, which lives on as long as anything that it started.
-        with suppress(ProcessLookupError, PermissionError):  # macOS: not permitted on a zombie
-            os.killpg(self.process.pid, signal.SIGKILL)
-
-
-class _WorkerLostError(Exception):
-    """A worker died or broke the protocol; ``str()`` of it says how, to complete a sentence."""
-
-
 class _AttemptLostError(Exception):
     """An attempt that deserves another; ``verdict`` is what a second loss means."""
 
@@ -348,20 +286,3 @@ class _AttemptLostError(Exception):
 
 def _count_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # macOS has none
-
-
-def _environment() -> dict[str, str]:
-    """What a decoder needs of this process's environment, which may hold secrets; one thread for each worker."""
-    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("LC_", "PYTHON"))}
-    return kept | {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if os.path.isabs(entry)),  # noqa: PTH117 - these are strings
-        "PYTHONUTF8": str(sys.flags.utf8_mode),
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-
-
-def _checked_dict(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _WorkerLostError("stopped: its answer was no object")
-    return value

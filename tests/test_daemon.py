@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ import anyio.to_thread
 import functools
 import os
 import threading
+import damd.daemon
 import damd.fingerprint
+import damd.watch.root
 from damd.events import FileImportedEvent
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.world import handles_event
@@ -65,6 +67,8 @@ def hash_unless_dead(hash_file, path, nofollow):
     return hash_file(path, nofollow)
 
 def setup(world):
+    if "HURRY" in os.environ:
+        damd.watch.root._ABSENT_S = damd.watch.root._PAUSE_S = damd.daemon._MIND_STATE_S = 0.1
     if "DEAD" in os.environ:
         damd.fingerprint._hash_file = functools.partial(hash_unless_dead, damd.fingerprint._hash_file)
     world.register_system(note)
@@ -391,6 +395,7 @@ def test_a_plugin_is_told_of_imports(shared: Running) -> None:
 
 
 def test_a_second_daemon_on_the_same_state_is_told_who_runs(shared: Running) -> None:
+    shared.daemon.wait_for("ready")
     second = run_process("run", "--watch", shared.outside, "--state", shared.state)
     assert second.returncode == 1
     assert f"process {shared.daemon.process.pid}" in second.stderr
@@ -404,8 +409,28 @@ def inbox(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def state(tmp_path: Path, migrated: Path) -> Path:
+    """With an empty catalogue, which a daemon opens sooner than it makes one."""
+    return Path(shutil.copytree(migrated, tmp_path / "state"))
+
+
+RunHurried = Callable[..., AbstractContextManager[Daemon]]
+
+
+@pytest.fixture
+def run_hurried(state: Path, tmp_path: Path) -> RunHurried:
+    """Run a daemon over these folders that does several times a second what it does every few seconds."""
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "hurrying_plugin.py").write_text(PLUGIN)
+    environment: dict[str, str | Path] = {"PYTHONPATH": tmp_path / "plugins", "NOTES": tmp_path / "notes", "HURRY": "1"}
+
+    def run(*folders: Path, **root: str) -> AbstractContextManager[Daemon]:
+        watch = [{"path": str(folder), "settle": "100ms"} | root for folder in folders]
+        keys = {"state": str(state), "watch": watch, "plugins": ["hurrying_plugin"]}
+        (tmp_path / "damd.yaml").write_text(yaml.safe_dump(keys))
+        return running("--config", tmp_path / "damd.yaml", **environment)
+
+    return run
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -528,9 +553,9 @@ def test_under_nohup_a_closed_terminal_does_not_end_the_daemon(inbox: Path, stat
 
 
 def test_a_catalogue_that_is_removed_ends_the_daemon_instead_of_being_written_to_unseen(
-    inbox: Path, state: Path
+    inbox: Path, state: Path, run_hurried: RunHurried
 ) -> None:
-    with running("--watch", inbox, "--state", state) as daemon:
+    with run_hurried(inbox) as daemon:
         daemon.wait_for("ready")
         (state / "catalogue.sqlite3").unlink()
         assert daemon.end() == 1
@@ -557,12 +582,11 @@ def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_in_the_middle(inbo
 
 
 def test_a_root_that_is_not_there_is_waited_for_and_lost_ones_come_back(
-    inbox: Path, state: Path, tmp_path: Path
+    inbox: Path, state: Path, tmp_path: Path, run_hurried: RunHurried
 ) -> None:
     late = tmp_path / "late"
     (tmp_path / "file").touch()
-    watched = [argument for path in (inbox, late, tmp_path / "file") for argument in ("--watch", path)]
-    with running(*watched, "--state", state) as daemon:
+    with run_hurried(inbox, late, tmp_path / "file") as daemon:
         daemon.wait_for("ready")
         held = {line["root"]: line["reason"] for line in daemon.logged("root held")}
         assert held.keys() == {"late", "file"}
@@ -583,12 +607,12 @@ def test_a_root_that_is_not_there_is_waited_for_and_lost_ones_come_back(
     assert len(daemon.imported()) == 2
 
 
-def test_a_move_a_change_and_a_deletion_are_told(inbox: Path, state: Path) -> None:
+def test_a_move_a_change_and_a_deletion_are_told(inbox: Path, state: Path, run_hurried: RunHurried) -> None:
     a, b, c = (
         make_picture(inbox / f"{name}.png", size=size)
         for name, size in (("a", (31, 32)), ("b", (33, 34)), ("c", (35, 36)))
     )
-    with running("--watch", inbox, "--state", state) as daemon:
+    with run_hurried(inbox) as daemon:
         daemon.wait_for("file.imported", 3)
         (inbox / "album").mkdir()
         a.rename(inbox / "album" / "a.png")
@@ -607,22 +631,21 @@ def test_a_move_a_change_and_a_deletion_are_told(inbox: Path, state: Path) -> No
     assert len(daemon.logged("file.imported")) == 4
 
 
-def test_more_than_may_go_missing_is_held_until_it_is_accepted(inbox: Path, state: Path, tmp_path: Path) -> None:
-    config = tmp_path / "damd.yaml"
-    config.write_text(
-        yaml.safe_dump({"state": str(state), "watch": [{"path": str(inbox), "unsupported": "catalogue"}]})
-    )
+def test_more_than_may_go_missing_is_held_until_it_is_accepted(
+    inbox: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_hurried: RunHurried
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "plugins")  # for what runs within this process
     for number in range(150):
         (inbox / f"{number}.txt").write_text(str(number))
-    with running("--config", config) as daemon:
+    with run_hurried(inbox, unsupported="catalogue") as daemon:
         daemon.wait_for("file.imported", 150)
         assert daemon.stop() == 0
     for number in range(120):
         (inbox / f"{number}.txt").unlink()
-    with running("--config", config) as daemon:
+    with run_hurried(inbox, unsupported="catalogue") as daemon:
         assert "120 of 150 known files are not there" in daemon.wait_for("root held")["reason"]
         assert not daemon.logged("file.missing")
-        accepted = run_damd("roots", "accept", "inbox", "--config", config)
+        accepted = run_damd("roots", "accept", "inbox", "--config", tmp_path / "damd.yaml")
         assert accepted.code == 0
         daemon.wait_for("file.missing", 120)
         daemon.wait_for("root released")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
+from command_line import run_damd
 from pictures import make_picture
 from PIL import Image, ImageFont
 
@@ -93,9 +94,9 @@ def test_the_command_in_the_readme_counts_assets(tmp_path: Path) -> None:
 
 def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "damd.yaml").write_text(indented("README.md", "watch:"))
-    done = run(tmp_path, "-m", "damd", "config", "show", "--config", "damd.yaml")
-    assert done.returncode == 0, done.stderr
-    assert "https://gallery.example/hooks/damd" in done.stdout
+    done = run_damd("config", "show", "--config", tmp_path / "damd.yaml")
+    assert done.code == 0, done.err
+    assert "https://gallery.example/hooks/damd" in done.out
 
 
 def test_the_receiver_of_webhooks_is_python(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ a crash in the middle, leave either the old schema or the new one.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import sqlalchemy
@@ -18,6 +19,9 @@ from sqlalchemy.exc import DBAPIError
 
 from damd.catalogue.engine import WRITES
 from damd.errors import CatalogueError, CatalogueTooNewError
+
+_MIGRATING = threading.Lock()
+"""Alembic's operations are global to the process, where several catalogues may be opened at once."""
 
 _LOCK = 0x64616D64
 """PostgreSQL's advisory locks are numbers; this one spells damd."""
@@ -41,7 +45,7 @@ def upgrade(engine: Engine, metadata: MetaData) -> None:
                 return
             connection.rollback()
             writer = connection.execution_options(**{WRITES: True})
-            with writer.begin():
+            with _MIGRATING, writer.begin():
                 _upgrade(writer, metadata)
     except DBAPIError as error:
         where = engine.url.render_as_string()

@@ -1,8 +1,11 @@
 """The schema's version: old catalogues, new ones, foreign ones, and everything that can happen on the way."""
 
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
-from subprocess import Popen
+from subprocess import PIPE, Popen
 from typing import Any, ClassVar
 
 import alembic.op
@@ -38,6 +41,13 @@ def note() -> Iterator[type[Component]]:
 @pytest.fixture
 def empty(empty_url: str, open_engine: Callable[[str], Engine]) -> Engine:
     return open_engine(empty_url)
+
+
+@pytest.fixture
+def engine(empty: Engine) -> Engine:
+    """A catalogue whose schema may be changed: nobody else's."""
+    upgrade(empty, Table.metadata)
+    return empty
 
 
 def own_tables() -> MetaData:
@@ -228,21 +238,28 @@ for url in sys.stdin:
 """
 
 
+@pytest.fixture(scope="module")
+def upgraders() -> Iterator[list[Popen[str]]]:
+    """Two processes that upgrade what they are told, until there is no more."""
+    command = [sys.executable, "-W", "error", "-c", UPGRADING]
+    with ExitStack() as stack:
+        yield [stack.enter_context(Popen(command, stdin=PIPE, stdout=PIPE, text=True)) for _ in range(2)]
+
+
 def test_two_processes_upgrade_at_once(
     empty_url: str,
-    start_python: Callable[..., Popen[str]],
+    upgraders: list[Popen[str]],
     open_engine: Callable[[str], Engine],
     tmp_path: Path,
 ) -> None:
-    processes = [start_python(UPGRADING) for _ in range(2)]
     # SQLite's moment of danger is a short one: several files, so that it is met.
-    others = [f"sqlite:///{tmp_path / str(number)}" for number in range(15)] if "sqlite" in empty_url else []
+    others = [f"sqlite:///{tmp_path / str(number)}" for number in range(8)] if "sqlite" in empty_url else []
     for url in [*others, empty_url]:
-        for process in processes:
+        for process in upgraders:
             assert process.stdin
             process.stdin.write(f"{url}\n")
             process.stdin.flush()
-        for process in processes:
+        for process in upgraders:
             assert process.stdout
             assert process.stdout.readline() == "upgraded\n"
         assert revision(engine := open_engine(url)) == head(engine)
@@ -327,3 +344,13 @@ def test_the_foreign_keys_of_a_migrated_catalogue_hold(empty: Engine) -> None:
     with empty.begin() as connection:
         connection.execute(text("DELETE FROM entity WHERE id = 1"))
         assert connection.execute(text("SELECT count(*) FROM location")).scalar_one() == 0
+
+
+def test_several_catalogues_may_be_opened_at_once_in_one_process(
+    tmp_path: Path, open_engine: Callable[[str], Engine]
+) -> None:
+    engines = [open_engine(f"sqlite:///{tmp_path / str(number)}.sqlite3") for number in range(4)]
+    with ThreadPoolExecutor(len(engines)) as threads:
+        list(threads.map(lambda engine: upgrade(engine, Table.metadata), engines))
+    for engine in engines:
+        assert "content_hash" in inspect(engine).get_table_names()

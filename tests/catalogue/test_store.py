@@ -323,6 +323,7 @@ async def test_a_commit_that_fails_for_one_change_fails_that_one_alone(catalogue
     assert (before, after) == ("before", "after")
     assert isinstance(error, IntegrityError)
     assert await catalogue.read(all_names) == {"before", "after"}
+    metadata.drop_all(engine)
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

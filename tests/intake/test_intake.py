@@ -291,15 +291,15 @@ async def test_stopping_during_a_look_starts_no_more(tmp_path: Path, monkeypatch
 
 
 async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
-    """100,000 sightings through room for 100; most are of files that are gone, so that this is quick."""
+    """40,000 sightings through room for 100; most are of files that are gone, so that this is quick."""
     ingester = Ingester()
-    real = files(tmp_path, 500)
+    real = files(tmp_path, 200)
     most = 0
     tracemalloc.start()
     try:
         async with running(ingester, capacity=100) as intake:
             with anyio.fail_after(60):
-                for number in range(100_000):
+                for number in range(40_000):
                     path = real[number // 200] if number % 200 == 0 else b"/nowhere/%d" % number
                     await intake.offer(path, root="a", settle_s=0)
                     most = max(most, intake.waiting + intake.in_work)

@@ -10,12 +10,10 @@ import pytest
 from watch.rooted import MakeRoot, Sink, Watches
 from watch.scanning import Bench
 
-import damd.media  # noqa: F401 - its tables belong to the schema
 from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.roots import Place, Roots, claim
-from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Root, Table
+from damd.catalogue.tables import Root
 from damd.events import Event
 from damd.mounts import Mounts
 from damd.watch import root as root_module
@@ -25,16 +23,6 @@ from damd.watch.ignore import IgnoreRules
 from damd.watch.root import WatchedRoot
 from damd.watch.scan import Surroundings
 from damd.watch.tree import Tree
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state folder with a catalogue of this version's schema, to be copied."""
-    folder = tmp_path_factory.mktemp("migrated")
-    engine = make_engine(CatalogueSettings(), folder)
-    upgrade(engine, Table.metadata)
-    engine.dispose()
-    return folder
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def near_a_default(draw: st.DrawFn) -> bytes:
     return name or b"x"
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(name=st.one_of(_BYTES, near_a_default()), is_directory=st.booleans())
 @example(name=b"\xff.TMP", is_directory=False)
 @example(name="a.\u017fwp".encode(), is_directory=False)  # a long s, which is an s only where case knows Unicode

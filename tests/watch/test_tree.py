@@ -35,7 +35,7 @@ def _make(folder: bytes, tree: Mapping[bytes, Any], below: bytes = b"") -> Itera
             yield from _make(folder, content, path + b"/")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(TREES)
 def test_the_walk_yields_every_path_in_the_order_of_all_paths_bytes(tree: dict[bytes, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def test_the_walk_yields_every_path_in_the_order_of_all_paths_bytes(tree: dict[b
         assert names(tree_of(os.fsencode(folder))) == sorted(made)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(TREES)
 def test_a_walk_through_each_part_yields_what_the_whole_walk_yields_there(tree: dict[bytes, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -66,10 +66,10 @@ def test_the_walk_tells_how_each_file_looks(tmp_path: Path) -> None:
 
 @pytest.fixture
 def deep_folder() -> Iterator[Path]:
-    """3,000 folders within one another, a file in each: far beyond the longest path and Python's stack."""
+    """2,500 folders within one another, a file in each: far beyond the longest path and Python's stack."""
     folder = Path(tempfile.mkdtemp())
     at = os.open(folder, os.O_RDONLY)
-    for _ in range(3000):
+    for _ in range(2500):
         os.close(os.open("f", os.O_CREAT, dir_fd=at))
         os.mkdir("d", dir_fd=at)
         below = os.open("d", os.O_RDONLY, dir_fd=at)
