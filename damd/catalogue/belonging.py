@@ -36,12 +36,28 @@ INVERSE = {SIDECAR: "sidecar_of", "raw": "rendition", "live_video": "live_photo"
 
 _RENDITIONS = frozenset({"image/jpeg", "image/heic", "image/heif"})
 _LIVE_FILMS = frozenset({"video/quicktime", "video/mp4"})
-_RAW_MAKERS = (
-    "adobe-dng canon- epson- fuji hasselblad- kodak- leaf- leica- mamiya- minolta- nikon- olympus- panasonic- pentax- "
-    "phaseone- ricoh- samsung- sigma- sony-"
+RAW_TYPES = frozenset(
+    {
+        "image/x-adobe-dng",
+        "image/x-canon-cr2",
+        "image/x-canon-cr3",
+        "image/x-canon-crw",
+        "image/x-epson-erf",
+        "image/x-fujifilm-raf",
+        "image/x-hasselblad-3fr",
+        "image/x-kodak-dcr",
+        "image/x-minolta-mrw",
+        "image/x-nikon-nef",
+        "image/x-olympus-orf",
+        "image/x-panasonic-rw2",
+        "image/x-pentax-pef",
+        "image/x-phaseone-iiq",
+        "image/x-samsung-srw",
+        "image/x-sigma-x3f",
+        "image/x-sony-arw",
+    }
 )
-_RAW_TYPES = tuple(f"image/x-{maker}" for maker in _RAW_MAKERS.split())
-"""How the MIME types of cameras' RAW files begin, by maker, as shared-mime-info calls them."""
+"""The MIME types of cameras' RAW files, as `damd.filetype` tells them; a RAW that nobody can read here is one too."""
 
 _EXTENSION = re.compile(rb"(.+)\.([0-9]*[a-z][0-9a-z]{0,9})", re.DOTALL | re.IGNORECASE)
 _COUNTED = re.compile(rb"(.*[^ ])\(([0-9]{1,4})\)", re.DOTALL)
@@ -118,26 +134,35 @@ def may_be_sidecar(name: bytes) -> bool:
 def beginnings(name: bytes, names: str | None = None) -> list[bytes]:
     """How the names begin of all files that one of this name may belong together with.
 
+    One that covers others stands before them: where all that begins so was looked at, they need not be. Only what
+    Takeout left of a long name, as which any number of files may begin, stands last.
+
     Args:
         name: The last part of a path.
         names: The file that a sidecar names.
     """
+    if not may_be_sidecar(name):
+        return sorted(_beginnings_beside(name))
+    base, suffix = _split(name)
+    found = {base + b"."}
+    wholes = [*_whole_names(name), *([names.encode("utf-8", "surrogateescape")] if names else [])]
+    for whole in wholes:
+        stem, extension = _split(whole)
+        found |= {stem + b".", whole} if extension else {stem + b"."}
+    plain, _ = _uncounted(base)
+    return sorted(found) + ([plain] if suffix == b"json" and _length(plain) == _CUT else [])
+
+
+def _beginnings_beside(name: bytes) -> set[bytes]:
+    """How all of a file's stem begin, and its sidecars, also where Takeout cut its name or put its number elsewhere."""
     stem, _ = _split(name)
-    found = {stem + b"."}
-    if may_be_sidecar(name):
-        plain, _ = _uncounted(stem)
-        found |= {_split(whole)[0] + b"." for whole in _whole_names(name)} | _cut(plain)
-        if names:
-            found.add(_split(names.encode("utf-8", "surrogateescape"))[0] + b".")
-    else:
-        plain, count = _uncounted(stem)
-        found |= ({plain + b"."} if count else set()) | _cut(name)
-    # The shortest first, since it covers those that begin with it.
-    kept: list[bytes] = []
-    for beginning in sorted(found):
-        if not beginning.startswith(tuple(kept)):
-            kept.append(beginning)
-    return kept
+    extension = name[len(stem) :]
+    plain, count = _uncounted(stem)
+    found = {stem + b".", name + b".", plain + b"."}
+    for whole, number in ((name, b""), (plain + extension, count)):
+        if left := _left_of(whole):
+            found.add(left + number + b".")
+    return found
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
@@ -152,10 +177,14 @@ def _uncounted(stem: bytes) -> tuple[bytes, bytes]:
     return (match[1], b"(%b)" % match[2]) if match else (stem, b"")
 
 
-def _cut(name: bytes) -> set[bytes]:
-    """What Takeout may have left of a long name."""
+def _length(name: bytes) -> int:
+    return len(name.decode("utf-8", "surrogateescape"))
+
+
+def _left_of(name: bytes) -> bytes | None:
+    """What Takeout leaves of a long name; None where the name is short enough."""
     text = name.decode("utf-8", "surrogateescape")
-    return {text[:_CUT].encode("utf-8", "surrogateescape")} if len(text) >= _CUT else set()
+    return text[:_CUT].encode("utf-8", "surrogateescape") if len(text) > _CUT else None
 
 
 def _by_stem(files: Iterable[File]) -> dict[bytes, list[File]]:
@@ -168,7 +197,7 @@ def _by_stem(files: Iterable[File]) -> dict[bytes, list[File]]:
 
 
 def _is_raw(file: File) -> bool:
-    return (file.mime_type or "").startswith(_RAW_TYPES)
+    return file.mime_type in RAW_TYPES
 
 
 def _raw(siblings: Sequence[File]) -> set[Relation]:
@@ -259,7 +288,7 @@ def _whole_names(name: bytes) -> Iterator[bytes]:
 def _cut_short(base: bytes, neighbours: Iterable[File]) -> Iterator[File]:
     """The files whose name was too long for Takeout to keep it whole in the sidecar's."""
     plain, count = _uncounted(base)
-    if not _cut(plain):
+    if _length(plain) != _CUT:
         return
     for file in neighbours:
         stem, extension = _split(file.name)
@@ -267,7 +296,7 @@ def _cut_short(base: bytes, neighbours: Iterable[File]) -> Iterator[File]:
         if not number or (not count and len(bare) < len(plain)):
             bare, number = stem, b""  # a number before the cut is part of the name
         whole = bare + file.name[len(stem) :]
-        if extension and file.family != SIDECAR and number == count and whole != plain and whole.startswith(plain):
+        if extension and file.family != SIDECAR and number == count and _left_of(whole) == plain:
             yield file
 
 

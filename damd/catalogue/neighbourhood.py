@@ -21,7 +21,8 @@ _MOST_PAGES = 5
 """Of files whose names begin alike: of one picture there are few."""
 _MOST_SIDECARS = 20
 _MOST_NAMING = 100
-
+_LONGEST_NAME = 255
+"""Bytes, on every file system."""
 
 _locations, _properties, _captures, _identifiers, _sidecars = (
     table_of(kind).c for kind in (Location, FileProperties, Capture, ContentIdentifier, SidecarProperties)
@@ -53,10 +54,12 @@ _BETWEEN = (
     .order_by(_locations.path)
     .limit(_PAGE)
 )
+# By the name's index: concatenated, the root has none, which would lead through all of the folder.
 _NAMING = _FILES.where(
-    _locations.entity_id.in_(
-        sqlalchemy.select(_sidecars.entity_id).where(_sidecars.names == bindparam("name")).limit(_MOST_NAMING)
-    )
+    _sidecars.names == bindparam("name"),
+    _locations.root + "" == bindparam("root"),
+    _locations.path >= bindparam("low"),
+    _locations.path < bindparam("high"),
 ).limit(_MOST_NAMING)
 
 
@@ -67,7 +70,8 @@ class Neighbourhood:
         self._session, self._root = session, place.root
         folder, slash, self.name = place.path.rpartition(b"/")
         self._folder = folder + slash
-        self._taken: list[bytes] = []
+        self._taken: set[bytes] = set()
+        self._taken_whole: list[bytes] = []
         self._files: dict[tuple[int, bytes], File] = {}
 
     @property
@@ -76,30 +80,34 @@ class Neighbourhood:
         return self._files.values()
 
     def take(self, names_begin: Iterable[bytes]) -> None:
-        """Look at the files whose names begin so, where that was not done yet."""
+        """Look at the files whose names begin so, at some hundred of each, where that was not done yet."""
         for begin in names_begin:
-            if not begin.startswith(tuple(self._taken)):
-                self._taken.append(begin)
-                self._take_between(self._folder + begin, _after(self._folder + begin))
+            if begin not in self._taken and not begin.startswith(tuple(self._taken_whole)):
+                self._taken.add(begin)
+                if self._take_between(self._folder + begin, _after(self._folder + begin)):
+                    self._taken_whole.append(begin)
 
-    def _take_between(self, low: bytes, high: bytes) -> None:
+    def _take_between(self, low: bytes, high: bytes) -> bool:
+        """Whether that was all."""
         for _ in range(_MOST_PAGES):
             rows = self._ask(_BETWEEN, {"root": self._root, "low": low, "high": high})
             if len(rows) < _PAGE:
-                return
+                return True
             last: bytes = rows[-1].path
             below = last.find(b"/", len(self._folder))
             # In a folder whose name begins so too, there may be any number of files: on behind it.
             low = last + b"\0" if below < 0 else last[:below] + b"0"
+        return False
 
     def take_naming(self, name: bytes) -> None:
         """Look at the sidecars here that name this file."""
         if may_be_sidecar(name) or b"\0" in name:
             return
         try:
-            self._ask(_NAMING, {"name": name.decode("utf-8")})
+            named = {"name": name.decode("utf-8")}
         except UnicodeDecodeError:
             return  # no sidecar can name it
+        self._ask(_NAMING, named | {"root": self._root, "low": self._folder, "high": _after(self._folder)})
 
     def one(self, place: Place) -> File | None:
         """The file at a place, whatever its name."""
@@ -126,4 +134,4 @@ class Neighbourhood:
 def _after(beginning: bytes) -> bytes:
     """What comes after all that begins so."""
     kept = beginning.rstrip(b"\xff")
-    return kept[:-1] + bytes([kept[-1] + 1])
+    return kept[:-1] + bytes([kept[-1] + 1]) if kept else beginning + b"\xff" * _LONGEST_NAME

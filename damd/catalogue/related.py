@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy
@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from damd.catalogue.belonging import INVERSE, SIDECAR, File, Relation, beginnings, pairs
+from damd.catalogue.duplicates import take_turns
 from damd.catalogue.neighbourhood import Neighbourhood
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.tables import (
@@ -60,12 +61,22 @@ _NAMES = sqlalchemy.select(_sidecars.names).where(_sidecars.entity_id == bindpar
 _TWINS = (
     sqlalchemy.select(_identifiers.entity_id, _properties.family, _properties.mime_type)
     .join(FileProperties, _properties.entity_id == _identifiers.entity_id)
-    .where(_identifiers.identifier == bindparam("identifier"))
+    .where(
+        _identifiers.identifier == bindparam("identifier"),
+        sqlalchemy.exists().where(_locations.entity_id == _identifiers.entity_id),
+    )
     .limit(_MOST_TWINS)
 )
-_OTHERS = (
-    sqlalchemy.select(_related.other_id, _related.kind)
-    .where(_related.entity_id == bindparam("asset_id"))
+_RELATED = sqlalchemy.select(_related.other_id, _related.kind).where(
+    _related.entity_id == bindparam("asset_id"), _related.other_id.in_(bindparam("others", expanding=True))
+)
+_FORMER = (
+    sqlalchemy.select(_related.other_id)
+    .where(
+        _related.entity_id == bindparam("asset_id"),
+        _related.kind == INVERSE[SIDECAR],
+        _related.other_id.not_in(bindparam("owners", expanding=True)),
+    )
     .limit(_MOST_ROWS)
 )
 
@@ -73,8 +84,11 @@ _OTHERS = (
 def relate(session: Session, asset_id: int, place: Place) -> None:
     """Record what the asset at this place belongs together with; call it after its location was recorded.
 
-    It may be called again at any time. At most some hundred files of one stem are looked at.
+    It may be called again at any time. At most some hundred files of one stem are looked at. On PostgreSQL, no other
+    process does the same until this transaction has ended: of two files that are recorded at one moment, one sees the
+    other.
     """
+    take_turns(session)
     hood = Neighbourhood(session, place)
     hood.take(beginnings(hood.name))
     mine = next((file for file in hood.files if file.place == place), None) or hood.one(place)
@@ -126,11 +140,32 @@ def _take_back(session: Session, sidecar_id: int, owners: Collection[int], neigh
 
     Those are among its neighbours; and, where its one place is beside an owner, all that it was beside before.
     """
-    rows = session.execute(_OTHERS, {"asset_id": sidecar_id}).all()
-    former = {other for other, kind in rows if kind == INVERSE[SIDECAR]}.difference(owners)
+    values = {"asset_id": sidecar_id, "owners": list(owners)}
+    former = list(session.scalars(_FORMER, values))
     if former and not (owners and len(session.execute(_PLACES, {"asset_id": sidecar_id}).all()) == 1):
-        former.intersection_update(neighbours)
-    _delete(session, sidecar_id, sorted(former))
+        strangers = set(neighbours).difference(owners)
+        former = [other for other, kind in _among(session, sidecar_id, strangers) if kind == INVERSE[SIDECAR]]
+        _delete(session, sidecar_id, former)
+        return
+    while former:
+        _delete(session, sidecar_id, former)
+        former = list(session.scalars(_FORMER, values)) if len(former) == _MOST_ROWS else []
+
+
+def _among(session: Session, asset_id: int, others: Iterable[int]) -> list[tuple[int, str]]:
+    """Those of these others to which this asset has a relation, and which: it may have any number of them."""
+    return [
+        (other, kind)
+        for part in _parts(others)
+        for other, kind in session.execute(_RELATED, {"asset_id": asset_id, "others": part})
+    ]
+
+
+def _parts(asset_ids: Iterable[int]) -> Iterator[list[int]]:
+    """As many at a time as a statement may have parameters."""
+    numbers = sorted(asset_ids)
+    for first in range(0, len(numbers), _MOST_ROWS):
+        yield numbers[first : first + _MOST_ROWS]
 
 
 def _forget_replaced(session: Session, owner_id: int) -> None:
@@ -138,16 +173,14 @@ def _forget_replaced(session: Session, owner_id: int) -> None:
     _delete(session, owner_id, [other for (other,) in session.execute(_REPLACED, {"asset_id": owner_id})])
 
 
-def _delete(session: Session, asset_id: int, others: Sequence[int]) -> None:
-    if not others:
-        return
+def _delete(session: Session, asset_id: int, others: Iterable[int]) -> None:
     one, other = col(RelatedTo.entity_id), col(RelatedTo.other_id)
-    session.execute(delete(RelatedTo).where(one == asset_id, other.in_(others)))
-    session.execute(delete(RelatedTo).where(other == asset_id, one.in_(others)))
+    for part in _parts(others):
+        session.execute(delete(RelatedTo).where(one == asset_id, other.in_(part)))
+        session.execute(delete(RelatedTo).where(other == asset_id, one.in_(part)))
 
 
 def _insert(session: Session, relations: Iterable[Relation]) -> None:
-    # In one order everywhere, so that two writers of PostgreSQL's never wait for each other.
     rows = [{"entity_id": one, "kind": kind, "other_id": other} for one, kind, other in sorted(relations)]
     session.execute(_statement(session.get_bind().dialect.name), rows)
 
@@ -164,21 +197,20 @@ def unrelate_if_gone(session: Session, asset_id: int, place: Place) -> None:
     All of it where the asset has no location left, missing ones counted; else only what is said by none of its
     others. Sidecars that say little are often the same bytes many times.
     """
+    take_turns(session)  # before it locks any row, lest two wait for each other
     places = session.execute(_PLACES, {"asset_id": asset_id}).all()
     if not places:
         either = (col(RelatedTo.entity_id) == asset_id) | (col(RelatedTo.other_id) == asset_id)
         session.execute(delete(RelatedTo).where(either))
         return
-    related_to = {other for other, _ in session.execute(_OTHERS, {"asset_id": asset_id})}
-    if not related_to:
-        return
     names = session.execute(_NAMES, {"asset_id": asset_id}).scalar()
-    here = related_to & {file.asset_id for file in _beside(session, place, names)}
+    beside = {file.asset_id for file in _beside(session, place, names)}
+    here = {other for other, _ in _among(session, asset_id, beside)}
     for root, path, is_there in places:
         if here and is_there:
-            beside = pairs(_beside(session, Place(root, path), names))
-            here -= {other for one, _, other in beside if one == asset_id}
-    _delete(session, asset_id, sorted(here))
+            found = pairs(_beside(session, Place(root, path), names))
+            here -= {other for one, _, other in found if one == asset_id}
+    _delete(session, asset_id, here)
 
 
 def _beside(session: Session, place: Place, names: str | None) -> Collection[File]:

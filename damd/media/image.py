@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Field
 
+from damd.catalogue.belonging import RAW_TYPES
 from damd.catalogue.tables import Capture, Component, ContentIdentifier, Description, PerceptualHash
 from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
 from damd.results import IngestResult
@@ -60,25 +61,6 @@ HEIC = Extra("heic", {"pillow-heif": "pillow_heif"})
 JXL = Extra("jxl", {"pillow-jxl-plugin": "pillow_jxl"})
 RAW = Extra("raw", {"rawpy": "rawpy"})
 
-_RAW_TYPES = (
-    "image/x-adobe-dng",
-    "image/x-canon-cr2",
-    "image/x-canon-cr3",
-    "image/x-canon-crw",
-    "image/x-epson-erf",
-    "image/x-fujifilm-raf",
-    "image/x-hasselblad-3fr",
-    "image/x-kodak-dcr",
-    "image/x-minolta-mrw",
-    "image/x-nikon-nef",
-    "image/x-olympus-orf",
-    "image/x-panasonic-rw2",
-    "image/x-pentax-pef",
-    "image/x-phaseone-iiq",
-    "image/x-samsung-srw",
-    "image/x-sigma-x3f",
-    "image/x-sony-arw",
-)
 _PILLOW_TYPES = (
     "image/avif",
     "image/bmp",
@@ -105,12 +87,12 @@ _PILLOW_TYPES = (
 
 FAMILY = Family(
     name="image",
-    mime_types=frozenset({*_PILLOW_TYPES, *_RAW_TYPES}),
+    mime_types=frozenset({*_PILLOW_TYPES, *RAW_TYPES}),
     command=ProcessImageCommand,
     handler=handle_process_image,
     reader="image",
-    readers=dict.fromkeys(_RAW_TYPES, "raw"),
+    readers=dict.fromkeys(RAW_TYPES, "raw"),
     rows=_rows,
     tables=(ImageProperties, PerceptualHash, Capture, Description, ContentIdentifier),
-    extras={"image/heic": HEIC, "image/heif": HEIC, "image/jxl": JXL, **dict.fromkeys(_RAW_TYPES, RAW)},
+    extras={"image/heic": HEIC, "image/heif": HEIC, "image/jxl": JXL, **dict.fromkeys(RAW_TYPES, RAW)},
 )

@@ -7,8 +7,9 @@ from belongings import FILES, LONG, NAMES, file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from damd.catalogue.belonging import INVERSE, File, Relation, beginnings, pairs
+from damd.catalogue.belonging import INVERSE, RAW_TYPES, File, Relation, beginnings, pairs
 from damd.catalogue.roots import Place
+from damd.media.image import FAMILY
 
 
 def relations(*files: File | str) -> set[tuple[str, str, str]]:
@@ -132,6 +133,7 @@ def test_a_sidecar_belongs_to_the_file_whose_name_it_bears(sidecar: str, owner: 
         (f"{LONG[:45]}.json", f"{LONG}.jpg"),
         (f"{LONG[:46]}.json", f"{LONG[:47]}(1).jpg"),
         (f"{LONG[:46]}.xmp", f"{LONG}.jpg"),
+        (f"{LONG[:47]}.json", f"{LONG}.jpg"),
         (".xmp", "a.jpg"),
         ("metadata.json", "a.jpg"),
     ],
@@ -213,6 +215,20 @@ def test_each_of_two_that_belong_together_by_name_looks_for_the_other(files: lis
 
 
 @given(name=NAMES)
-def test_no_beginning_covers_another(name: str) -> None:
+def test_a_beginning_that_covers_others_stands_before_them_unless_it_is_what_was_cut(name: str) -> None:
     found = beginnings(os.fsencode(name))
-    assert not any(one != other and one.startswith(other) for one in found for other in found)
+    was_cut = name.lower().endswith(".json") and len(os.fsdecode(found[-1])) == 46
+    exact = found[:-1] if was_cut else found
+    assert all(b"." in one for one in exact)
+    assert not any(other.startswith(one) for first, one in enumerate(exact) for other in exact[:first])
+
+
+def test_only_a_sidecar_whose_name_was_cut_looks_for_all_that_begins_so() -> None:
+    cut = LONG[:46].encode()
+    assert beginnings(cut + b".json")[-1] == beginnings(cut + b"(1).json")[-1] == cut
+    others = (cut + b".xmp", cut + b"0.json", cut + b"0.jpg", cut + b"0(1).jpg", cut[:-1] + b"(1).json")
+    assert not any(cut in beginnings(name) for name in others)
+
+
+def test_what_is_a_raw_is_what_the_raw_reader_reads() -> None:
+    assert {mime_type for mime_type, reader in FAMILY.readers.items() if reader == "raw"} == RAW_TYPES

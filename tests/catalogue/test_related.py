@@ -1,9 +1,12 @@
 """What belongs together, in the catalogue: whatever comes first, and until other bytes take a file's place."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.from_thread
 import pytest
 import sqlalchemy
 from belongings import FILES, LONG, file
@@ -13,7 +16,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select, update
 
 from damd.catalogue.belonging import File, pairs
-from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_location
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.related import relate, related, unrelate_if_gone
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
@@ -22,6 +25,7 @@ from damd.catalogue.tables import (
     Component,
     ContentIdentifier,
     Description,
+    Entity,
     Location,
     RelatedTo,
     Root,
@@ -37,6 +41,13 @@ Rows = set[tuple[str, str, str]]
 
 def found_at(path: bytes) -> Finding:
     return Finding(Place("inbox", path), Signature(size_bytes=3, mtime_ns=10, ctime_ns=20, inode=30))
+
+
+def lay(session: Session, asset_id: int, *paths: bytes) -> None:
+    """Locations of this asset, without damd's care."""
+    signature = found_at(b"").signature._asdict()
+    session.add_all(Location(entity_id=asset_id, root="inbox", path=path, **signature) for path in paths)
+    session.flush()
 
 
 def arrive(session: Session, one: File | str, content: str | None = None) -> int:
@@ -145,8 +156,7 @@ def migrated_engine(migrated_file: Path) -> Engine:
 async def test_what_lies_in_folders_of_the_same_name_hides_nothing(catalogue: Catalogue) -> None:
     def change(session: Session) -> None:
         other = arrive(session, "b.png")
-        for number in range(520):
-            record_location(session, other, found_at(b"a.%da/%d.png" % (number // 500, number)))
+        lay(session, other, *(b"a.%da/%d.png" % (number // 500, number) for number in range(520)))
         arrive(session, "a.jpg")
         arrive(session, "a.xmp")
 
@@ -158,8 +168,7 @@ async def test_a_folder_where_thousands_share_a_stem_costs_only_so_much(catalogu
     statements: list[str] = []
 
     def change(session: Session) -> None:
-        for number in range(1_200):
-            record_location(session, first, found_at(b"a.x%04d" % number))
+        lay(session, first, *(b"a.x%04d" % number for number in range(1_200)))
         connection = session.connection()
         sqlalchemy.event.listen(connection, "before_cursor_execute", lambda *heard: statements.append(heard[2]))
         arrive(session, "a.jpg")
@@ -167,6 +176,88 @@ async def test_a_folder_where_thousands_share_a_stem_costs_only_so_much(catalogu
     first = await catalogue.write(lambda session: arrive(session, "b.png"))
     await catalogue.write(change)
     assert len(statements) < 30
+
+
+CUT = LONG[:46]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize(
+    ("neighbours", "one", "kind", "other"),
+    [
+        (f"{CUT}-%04d.png", f"{CUT}-z.jpg", "raw", f"{CUT}-z.cr2"),
+        (f"{CUT}-%04d.png", f"{CUT}-z.jpg", "sidecar", f"{CUT}-z.xmp"),
+        (f"{CUT}-%04d.png", f"{CUT}-z.jpg", "sidecar", f"{CUT}.json"),
+        (f"{CUT}-%04d.png", f"{CUT}-z.jpg", "sidecar", f"{CUT}-z.jpg.json"),
+        ("a.%04d.png", "a.b.jpg", "sidecar", "a.b.xmp"),
+        ("a.%04d.png", "a.jpg", "sidecar", "a.jpg.xmp"),
+    ],
+)
+async def test_hundreds_of_names_that_begin_alike_hide_none_that_is_known_whole(
+    catalogue: Catalogue, neighbours: str, one: str, kind: str, other: str, order: int
+) -> None:
+    def change(session: Session) -> None:
+        number = arrive(session, "b.png")
+        lay(session, number, *(os.fsencode(neighbours % number) for number in range(600)))
+        sidecar = file(other, names=f"{CUT}-z.jpg" if other == f"{CUT}.json" else None)
+        for each in (file(one), sidecar)[::order]:
+            arrive(session, each)
+
+    await catalogue.write(change)
+    assert await catalogue.read(rows) == both(one, kind, other)
+
+
+async def test_a_long_name_costs_no_more_than_a_short_one_and_what_was_cut(catalogue: Catalogue) -> None:
+    statements: list[str] = []
+
+    def change(session: Session) -> None:
+        lay(session, first, *(b"%b-%04d.png" % (CUT.encode(), number) for number in range(600)))
+        place = Place("inbox", CUT.encode() + b"-0300.png")
+        connection = session.connection()
+        sqlalchemy.event.listen(connection, "before_cursor_execute", lambda *heard: statements.append(heard[2]))
+        relate(session, first, place)
+
+    first = await catalogue.write(lambda session: arrive(session, "b.png"))
+    await catalogue.write(change)
+    asked = [statement for statement in statements if "advisory" not in statement]
+    assert len(asked) == 3  # its stem, what Takeout would have left, and who names it
+
+
+def others_wait(session: Session) -> bool:
+    waiting = sqlalchemy.text("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+    return bool(session.execute(waiting).scalar_one())
+
+
+@pytest.mark.parametrize(
+    ("one", "kind", "other"),
+    [
+        (file("a.jpg"), "sidecar", file("a.xmp")),
+        (file("stills/1.heic", identifier="X"), "live_video", file("films/2.mov", identifier="X")),
+    ],
+)
+async def test_two_that_are_recorded_at_the_same_moment_find_each_other(
+    catalogues: tuple[Catalogue, Catalogue], one: File, kind: str, other: File
+) -> None:
+    first_is_there, second_has_looked = anyio.Event(), threading.Event()
+
+    def first(session: Session) -> None:
+        arrive(session, one)
+        anyio.from_thread.run_sync(first_is_there.set)
+        if catalogues[0].engine.dialect.name == "postgresql":  # SQLite does not let the second begin
+            while not second_has_looked.is_set() and not others_wait(session):
+                pass
+
+    def second(session: Session) -> None:
+        arrive(session, other)
+        second_has_looked.set()
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(catalogues[0].write, first)
+            await first_is_there.wait()
+            await catalogues[1].write(second)
+    paths = [os.fsdecode(each.place.path) for each in (one, other)]
+    assert await catalogues[0].read(rows) == both(paths[0], kind, paths[1])
 
 
 async def test_a_missing_file_is_not_found_and_loses_nothing(catalogue: Catalogue) -> None:
@@ -180,15 +271,30 @@ async def test_a_missing_file_is_not_found_and_loses_nothing(catalogue: Catalogu
     assert await catalogue.read(rows) == both("a.jpg", "sidecar", "a.xmp")
 
 
+async def test_a_name_that_sidecars_of_many_folders_state_is_found_in_its_own(catalogue: Catalogue) -> None:
+    def change(session: Session) -> None:
+        for number in range(130):
+            arrive(session, file(f"{number}/note.json", names="IMG_0001.JPG"), f"note {number}")
+        for number in range(130):
+            arrive(session, file(f"{number}/IMG_0001.JPG"), f"picture {number}")
+
+    await catalogue.write(change)
+    wanted = (both(f"{number}/IMG_0001.JPG", "sidecar", f"{number}/note.json") for number in range(130))
+    assert await catalogue.read(rows) == set().union(*wanted)
+
+
 async def test_names_that_are_no_utf_8_are_as_good_as_others(catalogue: Catalogue) -> None:
     one, other = os.fsdecode(b"\xff\xfe.jpg"), os.fsdecode(b"\xff\xfe.jpg.xmp")
+    long, cut = os.fsdecode(b"\xff" * 47 + b".jpg"), os.fsdecode(b"\xff" * 46 + b".json")
 
     def change(session: Session) -> None:
         arrive(session, file(other), "aa")
         arrive(session, file(one), "bb")
+        arrive(session, file(long), "cc")
+        arrive(session, file(cut), "dd")
 
     await catalogue.write(change)
-    assert await catalogue.read(rows) == both(one, "sidecar", other)
+    assert await catalogue.read(rows) == both(one, "sidecar", other) | both(long, "sidecar", cut)
 
 
 def replace(session: Session, name: str, content: str) -> None:
@@ -240,6 +346,55 @@ async def test_sidecars_of_the_same_bytes_part_when_one_is_edited(catalogue: Cat
     before = await catalogue.write(change)
     assert before == both("a.jpg", "sidecar", "a.xmp") | both("b.jpg", "sidecar", "a.xmp")
     assert await catalogue.read(rows) == both("a.jpg", "sidecar", "a.xmp") | both("b.jpg", "sidecar", "b.xmp")
+
+
+def give_owners(session: Session, sidecar: int, earlier: range) -> None:
+    """Relations of this sidecar's with more assets than are looked at in one go."""
+    session.add_all(RelatedTo(entity_id=sidecar, kind="sidecar_of", other_id=number) for number in earlier)
+    session.add_all(RelatedTo(entity_id=number, kind="sidecar", other_id=sidecar) for number in earlier)
+    session.flush()
+
+
+async def test_of_hundreds_with_the_same_sidecar_the_one_whose_is_edited_goes(catalogue: Catalogue) -> None:
+    def change(session: Session) -> tuple[list[int], int, int]:
+        session.add_all(Entity() for _ in range(1_100))
+        session.flush()
+        picture = arrive(session, "a.jpg")
+        sidecar = arrive(session, "a.xmp", "three stars")
+        give_owners(session, sidecar, range(1, 1_101))
+        arrive(session, "elsewhere/a.xmp", "three stars")
+        replace(session, "a.xmp", "four stars")
+        return sidecars_of(session, picture), sidecar, len(session.exec(select(RelatedTo)).all())
+
+    sidecars, former, count = await catalogue.write(change)
+    assert former not in sidecars
+    assert (len(sidecars), count) == (1, 2 * 1_100 + 2)
+
+
+async def test_a_sidecar_of_hundreds_that_lies_beside_one_of_them_alone_belongs_to_that(catalogue: Catalogue) -> None:
+    def change(session: Session) -> int:
+        session.add_all(Entity() for _ in range(1_100))
+        session.flush()
+        arrive(session, "a.jpg")
+        sidecar = arrive(session, "b.xmp")
+        give_owners(session, sidecar, range(1, 1_101))
+        move(session, "b.xmp", "a.xmp")
+        return len(session.exec(select(RelatedTo)).all())
+
+    assert await catalogue.write(change) == 2
+    assert await catalogue.read(rows) == both("a.jpg", "sidecar", "a.xmp")
+
+
+async def test_a_film_does_not_find_the_still_that_was_there_before_it_was_edited(catalogue: Catalogue) -> None:
+    def change(session: Session) -> None:
+        still, film = file("a.heic", identifier="X"), file("a.mov", identifier="X")
+        arrive(session, still, "before")
+        number = arrive(session, film)
+        arrive(session, still, "after")
+        relate(session, number, film.place)
+
+    await catalogue.write(change)
+    assert await catalogue.read(rows) == both("a.heic", "live_video", "a.mov")
 
 
 async def test_a_file_that_is_only_named_is_left_when_the_sidecar_is_edited(catalogue: Catalogue) -> None:
