@@ -51,10 +51,19 @@ from damd.world import World
 
 _LOW_SPACE_BYTES = 2**30
 _QUICK_CHECK_S = 30.0
+_COUNT_S = 10.0
 _MAX_USER_WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
 _TINY_TYPE = "image/gif"
 _TINY = b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;"
 """A picture of one pixel."""
+_BEGINNINGS = {
+    "image/heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "image/jxl": b"\xff\x0a",
+}
+"""Of files whose reader asks for their package only when it meets one: enough to be taken for their type, and no more.
+
+The packages of other types are asked for when their reader starts.
+"""
 
 _POSTGRESQL = Extra("postgresql", {"psycopg": "psycopg"})
 
@@ -95,7 +104,7 @@ async def examine(config: Config, scratch: Path) -> AsyncIterator[Finding]:
         world, opened = await _open(stack, config, scratch)
         register_systems(world)
         for extra, mime_types in _extras(world.get_resource(Families)):
-            yield _look_at_extra(extra, mime_types)
+            yield await _look_at_extra(world, extra, mime_types, scratch)
         for name in sorted(_reader_names(world)):
             yield await _look_at_reader(world, name, scratch)
         yield opened
@@ -162,11 +171,16 @@ def _extras(families: Families) -> list[tuple[Extra, list[str]]]:
     return [*sorted(found), (_POSTGRESQL, [])]
 
 
-def _look_at_extra(extra: Extra, mime_types: list[str]) -> Finding:
+async def _look_at_extra(world: World, extra: Extra, mime_types: list[str], scratch: Path) -> Finding:
     check = f"damd[{extra.name}]"
     missing = extra.missing()
     if missing is None:
-        return Finding(check=check, says=", ".join(f"{package} {_version(package)}" for package in extra.packages))
+        found = ", ".join(f"{package} {_version(package)}" for package in extra.packages)
+        for mime_type in _BEGINNINGS.keys() & set(mime_types):
+            if not await _is_usable(world, mime_type, scratch):
+                says = f"{found} is installed, and its reader cannot use it"
+                return Finding(check=check, health=Health.PROBLEM, says=says, advice=f"install damd[{extra.name}] anew")
+        return Finding(check=check, says=found)
     if not mime_types:
         return Finding(check=check, says=f"{missing} is not installed: only a catalogue in PostgreSQL needs it")
     return Finding(
@@ -175,6 +189,27 @@ def _look_at_extra(extra: Extra, mime_types: list[str]) -> Finding:
         says=f"{missing} is not installed: {', '.join(mime_types)} cannot be read",
         advice=f"install damd[{extra.name}]",
     )
+
+
+async def _is_usable(world: World, mime_type: str, scratch: Path) -> bool:
+    """Whether a type's reader finds its package; what it thinks of the file is no matter."""
+    families, path = world.get_resource(Families), scratch / "beginning"
+    await anyio.to_thread.run_sync(path.write_bytes, _BEGINNINGS[mime_type])
+    family = families.of(mime_type)
+    try:
+        await _have_read(world, family.reader_of(mime_type) if family else "", path)
+    except ReaderUnavailableError:
+        return False
+    except (FileError, KeyError):  # what is wrong with the reader as such, its own check tells
+        return True
+    return True
+
+
+async def _have_read(world: World, reader: str, path: Path) -> None:
+    """Have a worker read a file, without previews."""
+    sandbox = world.get_resource(Sandbox)
+    options: dict[str, Any] = {"previews": [], "format": "png", "quality": 80}
+    await sandbox.call(reader, os.fspath(path), **options, max_pixels=sandbox.settings.max_pixels)
 
 
 def _version(package: str) -> str:
@@ -198,9 +233,8 @@ async def _look_at_reader(world: World, name: str, scratch: Path) -> Finding:
     family = families.of(_TINY_TYPE)
     reads_it = family is not None and family.reader_of(_TINY_TYPE) == name
     advice = "install damd and its extras anew, and see that its process may use so much memory (ingest.memory)"
-    options: dict[str, Any] = {"previews": [], "format": "png", "quality": 80}
     try:
-        await sandbox.call(name, os.fspath(path), **options, max_pixels=sandbox.settings.max_pixels)
+        await _have_read(world, name, path)
     except FileError as error:
         cannot_work = (ReaderUnavailableError, ReaderCrashedError, LimitExceededError)
         if reads_it or isinstance(error, cannot_work):
@@ -230,14 +264,16 @@ async def _look_at_soundness(world: World) -> Finding:
 async def _look_at_outdated(world: World) -> Finding:
     check, advice = "readings", "run damd refresh, when there is time for it"
     try:
-        count = await count_outdated(world)
+        count = await count_outdated(world, within_s=_COUNT_S)
     except CatalogueError as error:
         return Finding(check=check, health=Health.PROBLEM, says=str(error), advice="see to the catalogue first")
-    if not count:
-        return Finding(check=check, says="No asset would be read otherwise today")
-    files = "1 asset" if count == 1 else f"{count} assets"
-    says = f"{files} would be read otherwise today, or lack a preview of a configured size"
-    return Finding(check=check, health=Health.WARNING, says=says, advice=advice)
+    if not count.number:
+        looked = "No asset" if count.complete else f"None of those that could be looked at in {_COUNT_S:g} s"
+        return Finding(check=check, says=f"{looked} would be read otherwise today")
+    assets = "1 asset" if count.number == 1 else f"{count.number} assets"
+    many = assets if count.complete else f"at least {assets}"
+    says = f"{many} would be read otherwise today, or lack a preview of a configured size"
+    return Finding(check=check, health=Health.WARNING, says=says[0].upper() + says[1:], advice=advice)
 
 
 async def _look_at_root(name: str, root: RootSettings, held_because: str | None) -> Finding:

@@ -17,6 +17,7 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
+from damd import filetype
 from damd.catalogue.duplicates import Neighbour, record_neighbours
 from damd.catalogue.outbox import store_event
 from damd.catalogue.queries import Before, FormerLocation, find_asset, what_lies_at
@@ -367,8 +368,9 @@ def forget_outdated(
     """
     unread = col(Failure.reason).startswith(str(UnsupportedTypeError()))
     session.execute(delete(Failure).where(unread, col(Failure.root).in_(roots)))
-    refused = col(Failure.reader).is_not(None)  # by a reader that knows this type, and that file
-    session.execute(delete(Failure).where(unread, ~refused, col(Failure.mime_type).in_(mime_types)))
+    # Not by a reader that knows this type, and that file.
+    nobodys = col(Failure.reader).is_(None) | (col(Failure.reader) == filetype.READER)
+    session.execute(delete(Failure).where(unread, nobodys, col(Failure.mime_type).in_(mime_types)))
     for name, version in (readers or {}).items():
         older = (col(Failure.reader) == name) & (col(Failure.reader_version) < version)
         session.execute(delete(Failure).where(older))

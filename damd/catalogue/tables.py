@@ -250,12 +250,42 @@ class NearDuplicate(Component, table=True):
 
 
 class ReaderVersion(Component, table=True):
-    """Which reader found this asset's other components, and which version of it; `damd.readers.READERS` has them."""
+    """Which reader found this asset's other components, and which version of it; `damd.readers.READERS` has them.
+
+    Of an asset that no family read, it is who refused it: a reader, or, where none reads its type, `damd.filetype`.
+    """
 
     __tablename__ = "reader_version"
 
     reader: str = Field(max_length=64)
     version: int
+
+
+class FailedReading(Component, table=True):
+    """An asset could not be read again, so that what an older reader found still stands.
+
+    `reader` and `version` are those that should have read it; where it is `permanent`, only newer ones try again.
+    """
+
+    __tablename__ = "failed_reading"
+
+    reader: str = Field(max_length=64)
+    version: int
+    reason: str = Field(sa_type=Text)
+    permanent: bool
+    failed_at: datetime = Field(default_factory=now, sa_type=UtcDateTime)
+
+
+class UnmadePreviews(Component, table=True):
+    """The sizes, in pixels, in which the reader that has read this asset made no preview, though it was asked for them.
+
+    `format` is the one that it was asked for. An asset of which there is no preview at all needs no such row.
+    """
+
+    __tablename__ = "unmade_previews"
+
+    format: str = Field(max_length=16)
+    sizes: list[int] = Field(default_factory=list, sa_type=JSON)
 
 
 class Preview(Component, table=True):
@@ -296,7 +326,8 @@ class Failure(SeenPath, table=True):
     """A path that could not be ingested, with the signature under which it was tried.
 
     `next_attempt_at` is None where the same bytes would only fail again; `mime_type` is that of a file that
-    no family read; `reader` and `reader_version` say who found the fault, where a reader did.
+    no family read; `reader` and `reader_version` say who found the fault, where a reader did, or `damd.filetype`, where
+    nobody reads its type.
     """
 
     __tablename__ = "failure"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
     from rich.progress import Progress
 
-    from damd.catalogue.roots import Place
+    from damd.catalogue.outdated import FailedFile, Outdated
     from damd.config import Config
     from damd.results import IngestResult
     from damd.world import CommandResult, World
@@ -40,6 +41,7 @@ _FAILED = "FAILED"
 _IMPORTED = "IMPORTED"
 _OUTDATED = "OUTDATED"
 _UNCHANGED = "UNCHANGED"
+_COUNT_S = 2.0  # to know beforehand how much there is to do; beyond that, nobody waits for it
 _WORDS = {
     "REFRESHED": "read again",
     _IMPORTED: "imported",
@@ -52,10 +54,10 @@ _WORDS = {
 
 def refresh(
     rate: Annotated[
-        float, typer.Option("--rate", metavar="N", min=0.01, help="Read at most so many files a second.")
+        float, typer.Option("--rate", metavar="N", min=0.01, help="Open at most so many files a second.")
     ] = 10.0,
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Read no more files than that, this time.")
+        int | None, typer.Option("--limit", metavar="N", min=1, help="Open no more files than that, this time.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be read again and why, and change nothing.")
@@ -66,9 +68,10 @@ def refresh(
 ) -> None:
     """Read again what an older damd read, and make missing previews.
 
-    Files of types that were not supported are tried again where they are now. A daemon may run. Interrupted,
+    Files of types that were not supported are tried again where they may be now. A daemon may run. Interrupted,
     it goes on where it was when it is started again. The exit code is 0, or 3 if files failed; each of those is
-    told with its reason, and keeps what was known of it.
+    told with its reason, keeps what was known of it, and is tried again by a newer reader only, or comes last the next
+    time where it may have been a passing fault.
     """
     import anyio
 
@@ -96,13 +99,12 @@ class Pace:
 
 
 class _Task(NamedTuple):
-    """An asset to read again, or a file that failed for its type alone, to import now."""
+    """An asset to read again, or a file that failed, to import now."""
 
+    path: Path
     why: str
     asset_id: int | None = None
-    path: Path | None = None
-    place: Place | None = None
-    is_counted: bool = True
+    failed: FailedFile | None = None
 
 
 class _Outcome(NamedTuple):
@@ -149,9 +151,9 @@ class Refreshing:
             for _ in range(world.get_resource(Sandbox).worker_count):
                 tasks.start_soon(self._work, world, receive.clone())
             receive.close()
-            async with send:
+            async with send, aclosing(self._find(world)) as found:
                 started = 0
-                async for task in self._find(world):
+                async for task in found:
                     if not self._dry_run:
                         await anyio.sleep(self._pace.wait_s(anyio.current_time()))
                     await send.send(task)
@@ -159,25 +161,54 @@ class Refreshing:
                     if started == self._limit:
                         break
 
-    async def _find(self, world: World) -> AsyncIterator[_Task]:
+    async def _find(self, world: World) -> AsyncGenerator[_Task]:
+        """What is to be opened; what failed before comes last, lest it keep the rest from its turn."""
+        from damd.catalogue.tables import now
         from damd.ingest.outdated import outdated_assets, unsupported_files
 
-        async for outdated in outdated_assets(world):
-            yield _Task(outdated.why, outdated.asset_id, is_counted=outdated.certain)
-        async for path, place in unsupported_files(world, ["", *self._config.roots]):
-            yield _Task("its type is read now", path=path, place=place, is_counted=False)
+        begun_at = now()
+        async with aclosing(self._present(world, outdated_assets(world))) as assets:
+            async for task in assets:
+                yield task
+        async with aclosing(unsupported_files(world, ["", *self._config.roots])) as files:
+            async for path, failed in files:
+                yield _Task(path, "it failed, and may be read now", failed=failed)
+        async with aclosing(self._present(world, outdated_assets(world, failed_before=begun_at))) as assets:
+            async for task in assets:
+                yield task
+
+    async def _present(self, world: World, assets: AsyncGenerator[Outdated]) -> AsyncGenerator[_Task]:
+        """Those of which a file is there; the others are told at once, since nothing of them can be opened."""
+        from damd.catalogue.outdated import known_asset
+        from damd.catalogue.store import Catalogue
+        from damd.ingest.outdated import path_of
+        from damd.ingest.refresh_asset import NOT_THERE, find_source
+
+        async with aclosing(assets):
+            async for asset_id, why in assets:
+                query = functools.partial(known_asset, asset_id=asset_id)
+                known = await world.get_resource(Catalogue).read(query)
+                if known is None or not known.locations:
+                    continue  # gone since it was listed
+                source = await find_source(world, known)
+                if source is not None:
+                    yield _Task(source.path, why, asset_id)
+                    continue
+                path = path_of(world, known.locations[0][0])
+                self._tell(_Outcome("UNREACHABLE", asset_id, path, NOT_THERE))
 
     async def _work(self, world: World, tasks: MemoryObjectReceiveStream[_Task]) -> None:
         async with tasks:
             async for task in tasks:
-                outcome = await (self._foresee if self._dry_run else self._do)(world, task)
-                self._report(outcome)
-                if self._progress is not None and task.is_counted:
-                    self._progress.advance(self._progress.task_ids[0])
+                if self._dry_run:
+                    self._tell(_Outcome(_OUTDATED, task.asset_id, task.path, task.why))
+                else:
+                    self._tell(await self._do(world, task))
 
     async def _do(self, world: World, task: _Task) -> _Outcome:
+        from damd.errors import UnsupportedTypeError
         from damd.ingest.ingest_file import IngestFileCommand
-        from damd.ingest.outdated import let_in
+        from damd.ingest.outdated import is_still_unread, let_in
         from damd.ingest.refresh_asset import RefreshAssetCommand, RefreshResult
         from damd.results import IngestResult
 
@@ -185,22 +216,12 @@ class Refreshing:
             command = RefreshAssetCommand(asset_id=task.asset_id)
             refreshed = _only(RefreshResult, await world.dispatch_command(command))
             return _Outcome(refreshed.status, refreshed.asset_id, refreshed.path, refreshed.reason)
-        assert task.path is not None and task.place is not None  # noqa: S101, PT018 - a task is the one or the other
-        await let_in(world, task.place)
+        assert task.failed is not None  # noqa: S101 - a task is the one or the other
+        if await is_still_unread(world, task.path, task.failed):
+            return _Outcome(_UNCHANGED, None, task.path, str(UnsupportedTypeError()))
+        await let_in(world, task.failed.place)
         ingested = await world.dispatch_command(IngestFileCommand(file_path=task.path))
         return _imported(task.path, _only(IngestResult, ingested))
-
-    async def _foresee(self, world: World, task: _Task) -> _Outcome:
-        from damd.catalogue.outdated import known_asset
-        from damd.catalogue.store import Catalogue
-        from damd.ingest.refresh_asset import path_of
-
-        asset_id = task.asset_id
-        if asset_id is None:
-            return _Outcome(_OUTDATED, None, task.path, task.why)
-        known = await world.get_resource(Catalogue).read(lambda session: known_asset(session, asset_id))
-        path = path_of(world, known.locations[0][0]) if known and known.locations else None
-        return _Outcome(_OUTDATED, asset_id, path, task.why)
 
     async def _show_progress(self, world: World) -> AbstractContextManager[object]:
         """A bar where a person looks on and the lines of the results do not already tell."""
@@ -210,11 +231,17 @@ class Refreshing:
 
         from damd.ingest.outdated import count_outdated
 
-        total = min(await count_outdated(world), self._limit or sys.maxsize)
+        count = await count_outdated(world, within_s=_COUNT_S)
+        total = min(count.number, self._limit or sys.maxsize) if count.complete else self._limit
         columns = (TextColumn("reading again"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=console(stderr=True), transient=True)
         self._progress.add_task("", total=total)
         return self._progress
+
+    def _tell(self, outcome: _Outcome) -> None:
+        self._report(outcome)
+        if self._progress is not None and outcome.asset_id is not None:
+            self._progress.advance(self._progress.task_ids[0])
 
     def _report(self, outcome: _Outcome) -> None:
         from damd.events import readable, readable_path

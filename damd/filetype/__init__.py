@@ -11,3 +11,9 @@ coat, has a function beside them that looks closer. What they may look at is a `
 from damd.filetype.detect import get_file_type as get_file_type
 from damd.filetype.detect import get_mime_type as get_mime_type
 from damd.filetype.peek import HEAD_BYTES as HEAD_BYTES
+
+READER = "filetype"
+"""In the place of a reader's name, where no reader was asked: the file's type alone decided that it is not read."""
+
+VERSION = 1
+"""A number that grows whenever more types are told, or otherwise than before: what nobody read is looked at anew."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import anyio
 from sqlmodel import Session
 
+from damd import filetype
 from damd.catalogue.queries import (
     FormerLocation,
     KnownFailure,
@@ -164,7 +165,8 @@ def _leads_elsewhere(path: Path, policy: RootPolicy) -> bool:
 def still_stands(failure: KnownFailure, signature: Signature, policy: RootPolicy, families: Families) -> bool:
     """Whether a file of this signature would only fail again, or its next attempt is not due."""
     # A reader that refused it would do so again; a newer one has been told to try when damd started.
-    is_read_now = policy.catalogue_unsupported or (failure.reader is None and families.reads(failure.mime_type))
+    nobodys = failure.reader in {None, filetype.READER}
+    is_read_now = policy.catalogue_unsupported or (nobodys and families.reads(failure.mime_type))
     if is_read_now and failure.reason.startswith(str(UnsupportedTypeError())):
         return False
     waits = failure.next_attempt_at is not None and failure.next_attempt_at > datetime.now(UTC)

@@ -1,68 +1,80 @@
-"""What `damd refresh` finds to do: outdated assets, and files that failed for a type which is read today."""
+"""What `damd refresh` finds to do: outdated assets, and files that failed for a type which may be read today.
+
+No file of theirs is opened to find that out, so that what is opened can be paced and counted; what was looked at in
+vain is remembered.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
+
+import anyio
 
 from damd.catalogue.outdated import (
+    FailedFile,
     Outdated,
     Reader,
     Today,
-    is_outdated,
-    known_asset,
     make_due,
     outdated_page,
+    remember_type,
     unsupported_page,
 )
-from damd.catalogue.roots import Place
+from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import now
 from damd.filetype import get_mime_type
 from damd.fingerprint import look_in
-from damd.ingest.refresh_asset import find_source, path_of
-from damd.media.base import Families
+from damd.media.base import Families, Family
 from damd.sandbox import Sandbox
 from damd.thumbnails import Thumbnails
 from damd.world import World
 
 
 def read_today(world: World) -> Today:
-    """What this World's families and readers read, with the extras that are installed, and the previews it makes.
+    """What this World's families and readers read again, with the extras that are installed, and the previews it makes.
 
-    Families without a reader are left out: only their own handlers could read again.
+    Families without a reader, or without rows, are left out: only their own handlers could read again.
     """
     families, sandbox = world.get_resource(Families), world.get_resource(Sandbox)
     thumbnails = world.get_resource(Thumbnails)
     readers = {}
     for mime_type in families.mime_types:
         family = families.of(mime_type)
-        name = family.reader_of(mime_type) if family else ""
+        if family is None or not is_read_again(family, mime_type):
+            continue
+        name = family.reader_of(mime_type)
         with suppress(KeyError):  # a plugin that has not added its reader: `damd doctor` tells
             readers[mime_type] = Reader(name, sandbox.version_of(name))
     return Today(readers, thumbnails.settings.sizes, thumbnails.settings.format, thumbnails.folder)
 
 
-async def outdated_assets(world: World) -> AsyncIterator[Outdated]:
-    """Every asset that is to be read again, by its number; those that are not certain have been looked at."""
-    today = read_today(world)
-    async for outdated in _all(world, today):
-        if outdated.certain or await _is_read_now(world, outdated, today):
-            yield outdated
+def is_read_again(family: Family, mime_type: str | None) -> bool:
+    """Whether a reader of this family's, and its `rows`, make all that a file of this type is to have."""
+    return bool(family.reader_of(mime_type)) and family.rows is not Family.rows
 
 
-async def count_outdated(world: World) -> int:
-    """How many assets are certain to be read again; no file of theirs is looked at."""
-    today = read_today(world)
-    return sum([1 async for outdated in _all(world, today) if outdated.certain])
+def path_of(world: World, place: Place) -> Path:
+    """The path of a location's key."""
+    return Path(os.fsdecode(world.get_resource(Roots).path_of(place)))
 
 
-async def _all(world: World, today: Today) -> AsyncIterator[Outdated]:
-    after = 0
+async def outdated_assets(world: World, *, failed_before: datetime | None = None) -> AsyncGenerator[Outdated]:
+    """Every asset that is to be read again, by its number.
+
+    Args:
+        world: The World.
+        failed_before: As in `damd.catalogue.outdated.outdated_page`.
+    """
+    today, after = read_today(world), 0
     while True:
-        page = functools.partial(outdated_page, today=today, after=after)
+        page = functools.partial(outdated_page, today=today, after=after, failed_before=failed_before)
         found, after = await world.get_resource(Catalogue).read(page)
         for outdated in found:
             yield outdated
@@ -70,17 +82,31 @@ async def _all(world: World, today: Today) -> AsyncIterator[Outdated]:
             return
 
 
-async def _is_read_now(world: World, outdated: Outdated, today: Today) -> bool:
-    known = await world.get_resource(Catalogue).read(lambda session: known_asset(session, outdated.asset_id))
-    source = await find_source(world, known) if known else None
-    if source is None:
-        return False
-    reader = today.readers.get(await _type_of(source.path, source.place) or "")
-    return reader is not None and is_outdated(outdated.last, reader)
+class Count(NamedTuple):
+    """How many there are; at least so many, where it is not `complete`."""
+
+    number: int
+    complete: bool
 
 
-async def unsupported_files(world: World, roots: Collection[str]) -> AsyncIterator[tuple[Path, Place]]:
-    """The files that failed for their type alone, or by an older reader, and are of a type that is read today.
+async def count_outdated(world: World, *, within_s: float) -> Count:
+    """How many assets are to be read again, as far as that can be counted in so many seconds."""
+    today, give_up_at_s, number = read_today(world), anyio.current_time() + within_s, 0
+    for failed_before in (None, now()):
+        after = 0
+        while True:
+            page = functools.partial(outdated_page, today=today, after=after, failed_before=failed_before)
+            found, after = await world.get_resource(Catalogue).read(page)
+            number += len(found)
+            if not after:
+                break
+            if anyio.current_time() > give_up_at_s:
+                return Count(number, complete=False)
+    return Count(number, complete=True)
+
+
+async def unsupported_files(world: World, roots: Collection[str]) -> AsyncGenerator[tuple[Path, FailedFile]]:
+    """The files that are still there and failed by an older reader, or for a type that is, or may be, read today.
 
     Args:
         world: The World.
@@ -88,29 +114,36 @@ async def unsupported_files(world: World, roots: Collection[str]) -> AsyncIterat
     """
     families, versions, after = world.get_resource(Families), world.get_resource(Sandbox).versions, 0
     while True:
-        page = functools.partial(unsupported_page, roots=roots, versions=versions, after=after)
+        page = functools.partial(
+            unsupported_page, roots=roots, versions=versions, mime_types=families.mime_types, after=after
+        )
         failed = await world.get_resource(Catalogue).read(page)
-        for _, place in failed:
-            path = path_of(world, place)
-            if families.reads(await _type_of(path, place)):
-                yield path, place
+        for file in failed:
+            path = path_of(world, file.place)
+            if await look_in(file.place.root, os.path.isfile, path):
+                yield path, file
         if not failed:
             return
-        after = failed[-1][0]
+        after = failed[-1].number
+
+
+async def is_still_unread(world: World, path: Path, file: FailedFile) -> bool:
+    """Whether a file that failed for its type is of none that is read today, which is then remembered.
+
+    Of one that cannot be looked at, nobody knows: that it is tried says why.
+    """
+    if not file.for_its_type:
+        return False
+    try:
+        mime_type = await look_in(file.place.root, get_mime_type, path)
+    except OSError:
+        return False
+    if world.get_resource(Families).reads(mime_type):
+        return False
+    await world.get_resource(Catalogue).write(lambda session: remember_type(session, file.place, mime_type))
+    return True
 
 
 async def let_in(world: World, place: Place) -> None:
     """Make the next attempt on a file that failed for its type due, whatever was thought of it."""
     await world.get_resource(Catalogue).write(lambda session: make_due(session, place))
-
-
-async def _type_of(path: Path, place: Place) -> str | None:
-    """The file's type by its bytes; None also where it cannot be looked at."""
-    try:
-        return await look_in(place.root, _mime_type_of_file, path)
-    except OSError:
-        return None
-
-
-def _mime_type_of_file(path: Path) -> str | None:
-    return get_mime_type(path) if os.path.isfile(path) else None  # noqa: PTH113 - this raises nothing

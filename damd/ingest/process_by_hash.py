@@ -6,10 +6,12 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
+from damd import filetype
 from damd.catalogue.queries import find_asset, former_by_content
 from damd.catalogue.record import record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
+from damd.catalogue.tables import ReaderVersion
 from damd.errors import UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
 from damd.fingerprint import Signature, look_in
@@ -60,12 +62,14 @@ async def handle_process_by_hash(
         if family is not None:
             return await world.dispatch_command(command)
         raise UnsupportedTypeError(None if signature.size_bytes else "the file is empty", mime_type=mime_type)
-    except UnsupportedTypeError:
+    except UnsupportedTypeError as refusal:
         # A family may know better than the first bytes: a camera's RAW that looks like a TIFF.
+        refusal.reader = reader = refusal.reader or (filetype.READER, filetype.VERSION)
         root = await _root_of(roots, cmd)
         if not policies.of(root).catalogue_unsupported:
             raise
-    return await conclude(world, command, signature, None, Reading(()))
+    refused_by = ReaderVersion(reader=reader[0], version=reader[1])
+    return await conclude(world, command, signature, None, Reading([refused_by]))
 
 
 async def _root_of(roots: Roots, cmd: ProcessFileByHashCommand) -> str:

@@ -7,7 +7,6 @@ now, all that an older reader found is kept.
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,20 +15,29 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
-from damd.catalogue.outdated import KnownAsset, SecondReading, known_asset, record_reading
-from damd.catalogue.roots import Place, Roots
+from damd.catalogue.outdated import (
+    FILETYPE,
+    KnownAsset,
+    SecondReading,
+    known_asset,
+    record_reading,
+    remember_failure,
+)
+from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, PerceptualHash, Preview, ReaderVersion
+from damd.catalogue.tables import Component, PerceptualHash, ReaderVersion, UnmadePreviews, now
 from damd.errors import CatalogueError, FileChangedError, FileError, UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
 from damd.fingerprint import Signature, look_in, take_signature
 from damd.ingest.failures import GONE, as_file_error
+from damd.ingest.outdated import is_read_again, path_of, read_today
 from damd.ingest.policy import RootPolicies
-from damd.media.base import Families, Family, Reading, find_alike, read_media
-from damd.sandbox import Sandbox
+from damd.media.base import Families, Family, Reading, find_alike, preview_row, read_media
 from damd.similarity import Similarity
 from damd.thumbnails import Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World, handles_command
+
+NOT_THERE = "Its file is not there, or was changed since it was imported: a scan finds out"
 
 
 class RefreshStatus(StrEnum):
@@ -89,27 +97,23 @@ async def handle_refresh_asset(cmd: RefreshAssetCommand, world: World, catalogue
     path = path_of(world, known.locations[0][0])
     source = await find_source(world, known)
     if source is None:
-        gone = "Its file is not there, or was changed since it was imported: a scan finds out"
-        return result(status=RefreshStatus.UNREACHABLE, path=path, reason=gone)
+        return result(status=RefreshStatus.UNREACHABLE, path=path, reason=NOT_THERE)
     try:
         reason = await _refresh(world, known, source)
     except CatalogueError:
         raise
     except Exception as error:  # noqa: BLE001 - the boundary: what fails here is one file
         file_error = as_file_error(error, source.path)
-        status = RefreshStatus.UNREACHABLE if _has_left(file_error) else RefreshStatus.FAILED
-        return result(status=status, path=source.path, reason=str(file_error))
+        if _has_left(file_error):
+            return result(status=RefreshStatus.UNREACHABLE, path=source.path, reason=str(file_error))
+        await _remember_failure(world, known, file_error)
+        return result(status=RefreshStatus.FAILED, path=source.path, reason=str(file_error))
     status = RefreshStatus.UNCHANGED if reason else RefreshStatus.REFRESHED
     return result(status=status, path=source.path, reason=reason)
 
 
 def _has_left(error: FileError) -> bool:
     return isinstance(error, FileChangedError) or (isinstance(error, UnreadableFileError) and error.errno in GONE)
-
-
-def path_of(world: World, place: Place) -> Path:
-    """The path of a location's key."""
-    return Path(os.fsdecode(world.get_resource(Roots).path_of(place)))
 
 
 async def find_source(world: World, known: KnownAsset) -> Source | None:
@@ -140,23 +144,27 @@ async def _refresh(world: World, known: KnownAsset, source: Source) -> str | Non
     mime_type = await look_in(source.place.root, get_mime_type, source.path)
     family = families.of(mime_type)
     if family is None or not families.reads(mime_type):
+        return await _leave(world, known, mime_type, UnsupportedTypeError(mime_type=mime_type))
+    if not is_read_again(family, mime_type):
+        words = f"The family {family.name} has no reader by which it could be read again"
         if known.family is None:
-            return str(UnsupportedTypeError())
-        raise UnsupportedTypeError(mime_type=mime_type)
-    if not family.reader_of(mime_type):
-        return f"The family {family.name} has no reader by which it could be read again"
+            await _leave(world, known, mime_type, UnsupportedTypeError(words))
+        else:
+            await _remember_failure(world, known, UnsupportedTypeError(words))
+        return words
     async with thumbnails.drafts(known.sha256) as drafts:
         try:
             reading = await read_media(world, family, source.path, mime_type, drafts)
         except UnsupportedTypeError as refusal:
-            if known.family is not None:
-                raise
-            await _remember_refusal(world, known, family, mime_type)
-            return str(refusal)
+            return await _leave(world, known, mime_type, refusal)
         if not await _is_still_there(world, source):
             raise FileChangedError
         with anyio.CancelScope(shield=True):  # previews and rows belong together
             previews = await anyio.to_thread.run_sync(drafts.publish, reading.previews)
+            unmade = set(drafts.sizes) - {preview.size for preview in previews}
+            if previews and unmade:
+                lack = UnmadePreviews(format=thumbnails.settings.format, sizes=sorted(unmade))
+                reading = reading._replace(components=[*reading.components, lack])
             await _record(world, known, family, mime_type, reading, previews)
     return None
 
@@ -172,7 +180,7 @@ async def _record(
     families = world.get_resource(Families)
     former = (families.of(known.mime_type), families.named(known.family), family)
     tables = {table for each in former if each is not None for table in each.tables}
-    components: list[Component] = [*reading.components, *(Preview(**preview._asdict()) for preview in previews)]
+    components: list[Component] = [*reading.components, *map(preview_row, previews)]
     second = SecondReading(tables, components, mime_type, reading.family or family.name)
     alike = await find_alike(world, components)
     change = functools.partial(record_reading, asset_id=known.asset_id, reading=second, find_alike=alike)
@@ -184,12 +192,28 @@ async def _record(
         await anyio.to_thread.run_sync(_remove, world.get_resource(Thumbnails).folder, unnamed)
 
 
-async def _remember_refusal(world: World, known: KnownAsset, family: Family, mime_type: str | None) -> None:
-    """Have the file left alone until a newer reader may take it."""
-    name = family.reader_of(mime_type)
-    version = ReaderVersion(reader=name, version=world.get_resource(Sandbox).version_of(name))
-    refusal = SecondReading((), [version], mime_type, None)
-    change = functools.partial(record_reading, asset_id=known.asset_id, reading=refusal)
+async def _leave(world: World, known: KnownAsset, mime_type: str | None, refusal: UnsupportedTypeError) -> str:
+    """Have a file that nobody took, as before, left alone until that may change; returns why.
+
+    Raises:
+        UnsupportedTypeError: It was read before.
+    """
+    if known.family is not None:
+        raise refusal
+    name, version = refusal.reader or FILETYPE
+    reading = SecondReading((), [ReaderVersion(reader=name, version=version)], mime_type, None)
+    change = functools.partial(record_reading, asset_id=known.asset_id, reading=reading)
+    await world.get_resource(Catalogue).write(change)
+    return str(refusal)
+
+
+async def _remember_failure(world: World, known: KnownAsset, error: FileError) -> None:
+    """Have it come last the next time, and not at all until a newer reader may read it, where it failed for good."""
+    reader = read_today(world).reader_of(known.mime_type, known.family)
+    if reader is None:
+        return
+    failure = functools.partial(remember_failure, asset_id=known.asset_id, reader=reader, reason=str(error))
+    change = functools.partial(failure, permanent=error.permanent, at=now())
     await world.get_resource(Catalogue).write(change)
 
 

@@ -105,7 +105,8 @@ class Family:
         reader: The name of its reader; empty where its handler sees to everything itself.
         readers: Those of its types that another reader reads, and its name.
         rows: The components that a reader's facts make, without their ``entity_id``.
-        tables: The tables of these components, all of them.
+        tables: The tables of the components that `rows` makes: these, and only these, a refresh replaces. What its
+            handler adds by itself does not belong there; a family without `rows` is never read again.
         extras: Those of its types that need an optional part of damd.
     """
 
@@ -261,7 +262,7 @@ async def conclude(
         command.file_hash,
         finding,
         _properties(command, signature, family),
-        [*reading.components, *map(_preview_row, previews)],
+        [*reading.components, *map(preview_row, previews)],
     )
     announce = functools.partial(_imported, roots, asset, command) if command.announce else None
     catalogue, alike = world.get_resource(Catalogue), await find_alike(world, asset.components)
@@ -295,7 +296,8 @@ def _properties(command: ProcessMediaCommand, signature: Signature, family: str 
     )
 
 
-def _preview_row(preview: WrittenPreview) -> Preview:
+def preview_row(preview: WrittenPreview) -> Preview:
+    """The component of a preview that has its name, without its ``entity_id``."""
     return Preview(**preview._asdict())
 
 

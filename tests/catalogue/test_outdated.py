@@ -1,6 +1,7 @@
 """Which assets are outdated, and the recording of a second reading, over each of the catalogue's databases."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import delete, update
 from sqlmodel import col, select
 
 from damd.catalogue.outdated import (
+    FILETYPE,
     Outdated,
     Reader,
     SecondReading,
@@ -18,6 +20,8 @@ from damd.catalogue.outdated import (
     make_due,
     outdated_page,
     record_reading,
+    remember_failure,
+    remember_type,
     unsupported_page,
 )
 from damd.catalogue.queries import find_path
@@ -27,15 +31,17 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import (
     Capture,
     Component,
+    FailedReading,
     FileProperties,
     Location,
     PerceptualHash,
     Preview,
     ReaderVersion,
     RelatedTo,
+    UnmadePreviews,
     now,
 )
-from damd.errors import BrokenFileError, UnsupportedTypeError
+from damd.errors import BrokenFileError, FileError, UnsupportedTypeError
 from damd.media.image import FAMILY, ImageProperties
 
 pytestmark = pytest.mark.anyio
@@ -56,8 +62,8 @@ def today(folder: Path, **changes: Any) -> Today:
     return Today({"image/jpeg": IMAGE}, (512, 1024), "webp", folder)._replace(**changes)
 
 
-async def find(catalogue: Catalogue, at: Today) -> list[Outdated]:
-    found, last = await catalogue.read(partial(outdated_page, today=at))
+async def find(catalogue: Catalogue, at: Today, **options: Any) -> list[Outdated]:
+    found, last = await catalogue.read(partial(outdated_page, today=at, **options))
     assert last >= max((outdated.asset_id for outdated in found), default=0)
     return found
 
@@ -88,7 +94,7 @@ async def test_the_reader_and_its_version_decide(
 ) -> None:
     asset_id = await record(catalogue, image_asset("aa" * 32), read_by)
     found = await find(catalogue, today(previews))
-    assert [(each.asset_id, each.certain) for each in found] == ([(asset_id, True)] if is_outdated else [])
+    assert [each.asset_id for each in found] == ([asset_id] if is_outdated else [])
 
 
 async def test_what_no_reader_reads_any_more_is_left_as_it_is(
@@ -125,17 +131,85 @@ async def test_an_asset_that_its_reader_made_no_preview_for_is_not_asked_for_one
     assert await find(catalogue, today(previews, sizes=(64,))) == []
 
 
-async def test_an_asset_without_a_family_is_certain_only_where_its_type_is_read(
-    catalogue: Catalogue, finding: MakeFinding, previews: Path
+@pytest.mark.parametrize(
+    ("mime_type", "read_by", "why"),
+    [
+        ("image/jpeg", None, "its type is read now (image/jpeg)"),
+        ("image/jpeg", FILETYPE, "its type is read now (image/jpeg)"),
+        ("image/jpeg", Reader("image", 1), "its type is read now (image/jpeg)"),
+        ("image/jpeg", IMAGE, None),
+        ("text/plain", None, "its type may be known today"),
+        (None, None, "its type may be known today"),
+        ("text/plain", FILETYPE._replace(version=FILETYPE.version - 1), "its type may be known today"),
+        ("text/plain", FILETYPE, None),
+        (None, FILETYPE, None),
+    ],
+)
+async def test_what_nobody_read_is_looked_at_again_where_its_type_is_read_or_may_be_known_now(
+    catalogue: Catalogue,
+    finding: MakeFinding,
+    previews: Path,
+    mime_type: str | None,
+    read_by: Reader | None,
+    why: str | None,
 ) -> None:
-    kinds = {"aa": "image/jpeg", "bb": "text/plain", "cc": None}
-    numbers = {}
-    for name, mime_type in kinds.items():
-        properties = Properties(size_bytes=1, first_name=name, mime_type=mime_type)
-        asset = NewAsset(name * 32, finding(name.encode()), properties, [])
-        numbers[name] = await record(catalogue, asset)
-    found = {each.asset_id: each.certain for each in await find(catalogue, today(previews))}
-    assert found == {numbers["aa"]: True, numbers["bb"]: False, numbers["cc"]: False}
+    properties = Properties(size_bytes=1, first_name="a", mime_type=mime_type)
+    await record(catalogue, NewAsset("aa" * 32, finding(b"a"), properties, []), read_by)
+    assert [each.why for each in await find(catalogue, today(previews))] == ([why] if why else [])
+
+
+async def test_an_asset_whose_files_are_all_missing_is_left_alone(
+    catalogue: Catalogue, image_asset: MakeAsset, previews: Path
+) -> None:
+    await record(catalogue, image_asset("aa" * 32))
+    there = await record(catalogue, image_asset("bb" * 32, b"b.jpg"))
+    await record(catalogue, image_asset("bb" * 32, b"copy.jpg"))
+    gone = update(Location).where(col(Location.path) != b"b.jpg").values(missing_since=now())
+    await catalogue.write(lambda session: session.execute(gone))
+    assert [each.asset_id for each in await find(catalogue, today(previews))] == [there]
+
+
+async def test_what_failed_in_passing_comes_after_the_rest_and_what_failed_for_good_with_a_newer_reader(
+    catalogue: Catalogue, image_asset: MakeAsset, previews: Path
+) -> None:
+    passing, for_good, untried = [
+        await record(catalogue, image_asset(f"{number:02x}" * 32, f"{number}.jpg".encode()), Reader("image", 1))
+        for number in range(3)
+    ]
+    before = now()
+    for asset_id, permanent in ((passing, False), (for_good, True), (untried + 1, True)):
+        failure = partial(remember_failure, asset_id=asset_id, reader=IMAGE, reason="cut", permanent=permanent)
+        for _ in range(2):
+            await catalogue.write(partial(failure, at=before))
+    at = today(previews, sizes=())
+    after = {"failed_before": now() + timedelta(seconds=1)}
+    assert [each.asset_id for each in await find(catalogue, at)] == [untried]
+    assert [each.asset_id for each in await find(catalogue, at, **after)] == [passing]
+    assert await find(catalogue, at, failed_before=before) == []
+    newer = at._replace(readers={"image/jpeg": Reader("image", 3)})
+    assert [each.asset_id for each in await find(catalogue, newer, **after)] == [passing, for_good]
+
+    reading = SecondReading(FAMILY.tables, [ReaderVersion(reader="image", version=2)], "image/jpeg", "image")
+    await catalogue.write(partial(record_reading, asset_id=passing, reading=reading))
+    assert await find(catalogue, at, **after) == []
+    assert len(await rows(catalogue, FailedReading, passing)) == 0
+    assert len(await rows(catalogue, FailedReading, untried + 1)) == 0
+
+
+async def test_a_size_that_its_reader_did_not_make_is_not_asked_for_again_and_another_one_is(
+    catalogue: Catalogue, image_asset: MakeAsset, previews: Path
+) -> None:
+    asset = image_asset("aa" * 32)
+    unmade = UnmadePreviews(format="webp", sizes=[64, 2048])
+    await record(catalogue, asset._replace(components=[*asset.components, unmade]), IMAGE)
+    for sizes, size in (((64, 512, 2048), None), ((64, 512, 32), 32)):
+        found = await find(catalogue, today(previews, sizes=sizes))
+        assert [each.why for each in found] == ([f"it has no preview of {size} pixels"] if size else [])
+    (previews / f"{'aa' * 32}-512.webp").unlink()
+    [outdated] = await find(catalogue, today(previews, sizes=(64, 512)))
+    assert outdated.why == "the file of its preview of 512 pixels is gone"
+    [outdated] = await find(catalogue, today(previews, sizes=(64,), format="jpeg"))
+    assert outdated.why == "it has no preview of 64 pixels"
 
 
 async def test_a_refusal_by_todays_reader_is_remembered(
@@ -221,31 +295,56 @@ async def test_nothing_is_recorded_of_an_asset_that_is_gone(catalogue: Catalogue
 async def test_files_that_failed_for_their_type_are_found_by_root_and_can_be_made_due(
     catalogue: Catalogue, finding: MakeFinding
 ) -> None:
-    unsupported = UnsupportedTypeError("no sidecar", mime_type="application/json")
+    def failure(error: FileError, reader: Reader | None) -> FileError:
+        error.reader = reader
+        return error
+
+    def unsupported(mime_type: str | None, reader: Reader | None) -> FileError:
+        return failure(UnsupportedTypeError("no sidecar", mime_type=mime_type), reader)
+
+    older_filetype = FILETYPE._replace(version=FILETYPE.version - 1)
     failed = {
-        finding(b"a.json"): unsupported,
+        finding(b"a.json"): unsupported("application/json", FILETYPE),
         finding(b"b.jpg"): BrokenFileError("It is cut"),
-        finding(b"c.json", root="other"): unsupported,
-        finding(b"/d.json", root=""): UnsupportedTypeError(),
+        finding(b"c.json", root="other"): unsupported("application/json", FILETYPE),
+        finding(b"/d.json", root=""): unsupported(None, None),
+        finding(b"before.txt"): unsupported("text/plain", older_filetype),
+        finding(b"known.txt"): unsupported("text/plain", FILETYPE),
+        finding(b"unknown"): unsupported(None, FILETYPE),
+        finding(b"refused.json"): unsupported("application/json", Reader("sidecar", 2)),
+        finding(b"e1"): failure(BrokenFileError("It is no sidecar that is understood"), Reader("sidecar", 1)),
+        finding(b"e2"): failure(BrokenFileError("It is no sidecar that is understood"), Reader("sidecar", 2)),
     }
-    for number in (1, 2):
-        refused = BrokenFileError("It is no sidecar that this version understands")
-        refused.reader = ("sidecar", number)
-        failed[finding(b"e%d.json" % number)] = refused
     for each, error in failed.items():
         await catalogue.write(partial(record_failure, finding=each, error=error, at=now()))
-    page = partial(unsupported_page, roots=["", "inbox"], versions={"sidecar": 2})
+    page = partial(
+        unsupported_page, roots=["", "inbox"], versions={"sidecar": 2}, mime_types=["application/json", "image/jpeg"]
+    )
     first = await catalogue.read(partial(page, limit=1))
-    rest = await catalogue.read(partial(page, after=first[0][0]))
-    assert [place for _, place in [*first, *rest]] == [
-        Place("inbox", b"a.json"),
-        Place("", b"/d.json"),
-        Place("inbox", b"e1.json"),
+    rest = await catalogue.read(partial(page, after=first[0].number))
+    assert [(each.place, each.for_its_type) for each in [*first, *rest]] == [
+        (Place("inbox", b"a.json"), True),
+        (Place("", b"/d.json"), True),
+        (Place("inbox", b"before.txt"), True),
+        (Place("inbox", b"e1"), False),
     ]
+    for file in [*first, *rest]:
+        await catalogue.write(partial(remember_type, place=file.place, mime_type="text/html"))
+    left = [Place("inbox", b"e1")]
+    assert [each.place for each in await catalogue.read(page)] == left
+    newer = partial(page, filetype_version=FILETYPE.version + 1)
+    assert {each.place.path for each in await catalogue.read(newer)} == {
+        b"a.json",
+        b"/d.json",
+        b"before.txt",
+        b"known.txt",
+        b"unknown",
+        b"e1",
+    }
 
     await catalogue.write(lambda session: make_due(session, Place("inbox", b"a.json")))
     known = (await catalogue.read(lambda session: find_path(session, Place("inbox", b"a.json")))).failure
     assert known is not None
-    assert (known.permanent, known.reason) == (False, str(unsupported))
+    assert (known.permanent, known.reason) == (False, "Unsupported file type: no sidecar")
     assert known.next_attempt_at is not None
     assert known.next_attempt_at <= now()

@@ -421,6 +421,7 @@ async def test_what_an_older_reader_found_fault_with_is_forgotten_and_what_today
         (b"refused before", UnsupportedTypeError(mime_type="text/plain"), ("sidecar", 1)),
         (b"refused today", UnsupportedTypeError(mime_type="text/plain"), ("sidecar", 2)),
         (b"nobody's", UnsupportedTypeError(mime_type="text/plain"), None),
+        (b"for its type", UnsupportedTypeError(mime_type="text/plain"), ("filetype", 1)),
     ):
         error.reader = reader
         await catalogue.write(partial(record_failure, finding=finding(name), error=error, at=AT))

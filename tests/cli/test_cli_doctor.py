@@ -148,6 +148,20 @@ def test_what_a_plugin_lacks_is_told_with_what_to_install(
     assert findings("--state", state)[1].keys() & {"reader font", "reader runes"} == set()
 
 
+@pytest.mark.parametrize(("extra", "module"), [("jxl", "pillow_jxl"), ("heic", "pillow_heif"), ("video", "av")])
+def test_a_package_that_is_installed_and_cannot_be_imported_is_a_problem(
+    tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, extra: str, module: str
+) -> None:
+    pytest.importorskip(module, reason=f"needs damd[{extra}]")
+    (tmp_path / f"{module}.py").write_text("raise ImportError('libfoo.so.9: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, found = findings("--state", state)
+    unusable = {name for name, each in found.items() if each["health"] == "problem"}
+    assert code == 1
+    assert unusable & {f"damd[{extra}]", f"reader {extra}"}
+    assert unusable <= {f"damd[{extra}]", f"reader {extra}", "reader audio"}  # FFmpeg reads sound, too
+
+
 def test_a_broken_configuration_is_told_without_a_traceback(state: Path, config: Callable[..., Path]) -> None:
     told = run_damd("doctor", "--state", state, "--config", config(wacth=[]))
     assert (told.code, told.out) == (78, "")

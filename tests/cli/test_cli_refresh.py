@@ -2,7 +2,9 @@
 
 import json
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,46 @@ def test_a_file_that_fails_stops_no_other_and_is_told_with_its_reason(
     assets = run_damd("assets", "list", "--json", "--state", state).objects
     assert all("image_properties" in asset["components"] for asset in assets)
     assert len(assets) == 4
+
+
+def test_what_is_not_there_or_failed_before_takes_nobodys_turn_and_is_not_tried_for_ever(
+    pictures: list[Path], state: Path, config: Callable[..., Path], plugin: MakePlugin
+) -> None:
+    pictures[0].unlink()
+    broken = {"ingest": {"max_pixels": 1}, "plugins": [plugin(NEWER.format(version=99))]}
+    options = ("--state", state, "--rate", 1000, "--config", config(**broken))
+    failed = set()
+    for _ in range(2):
+        told = run_damd("refresh", "--json", "--limit", 1, *options).objects
+        failed |= {each["path"] for each in told if each["status"] == "FAILED"}
+        assert [each["path"] for each in told if each["status"] == "UNREACHABLE"] in ([], [str(pictures[0])])
+    assert failed == set(map(str, pictures[1:]))
+    assert [each["status"] for each in run_damd("refresh", "--json", *options).objects] == ["UNREACHABLE"]
+    newer = config(plugins=[plugin(NEWER.format(version=100))])
+    read = run_damd("refresh", "--json", "--rate", 1000, "--state", state, "--config", newer).objects
+    assert sorted(each["status"] for each in read) == ["REFRESHED", "REFRESHED", "UNREACHABLE"]
+
+
+def test_files_of_types_that_nobody_reads_are_not_opened_again(
+    tmp_path: Path, state: Path, config: Callable[..., Path]
+) -> None:
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    options = ("--state", state, "--config", config(watch=[{"path": str(shelf), "unsupported": "catalogue"}]))
+    texts = [shelf / "catalogued.txt", tmp_path / "failed.txt"]
+    for number, text in enumerate(texts):
+        text.write_text(f"{number} and nothing else\n")
+        run_damd("ingest", text, *options)
+    told = run_damd("refresh", "--json", *options)
+    assert (told.out, told.err) == ("", "0 read again\n")
+
+    with closing(sqlite3.connect(state / "catalogue.sqlite3")) as database, database:
+        database.execute("UPDATE reader_version SET version = 0 WHERE reader = 'filetype'")
+        database.execute("UPDATE failure SET reader_version = 0 WHERE reader = 'filetype'")
+    for text in texts:
+        [looked_at] = run_damd("refresh", "--json", "--limit", 1, *options).objects
+        assert (looked_at["path"], looked_at["status"]) == (str(text), "UNCHANGED")
+    assert run_damd("refresh", "--json", *options).out == ""
 
 
 def test_what_was_not_supported_is_imported_once_it_is(

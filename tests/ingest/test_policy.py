@@ -68,7 +68,10 @@ async def test_an_unsupported_type_is_catalogued_where_its_root_says_so(
     assert result.thumbnail_path is None
     described = await describe(bench, result.asset_id)
     assert (described["mime_type"], described["family"], described["previews"]) == (mime_type, None, [])
-    assert (described["size_bytes"], described["first_name"], described["components"]) == (len(content), "a.bin", {})
+    assert (described["size_bytes"], described["first_name"]) == (len(content), "a.bin")
+    assert described["components"].keys() == {"reader_version"}
+    refused_by = described["components"]["reader_version"]["reader"]
+    assert refused_by == ("image" if mime_type == "image/tiff" else "filetype")
     (event,) = bench.told
     assert (event.family, event.mime_type, event.root) == (None, mime_type, "shelf")
     # What is known is a duplicate wherever it lies, and a failure no longer.

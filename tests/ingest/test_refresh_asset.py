@@ -1,5 +1,6 @@
 """Reading an asset's file again, and what is found to be read again."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Awaitable, Callable
@@ -14,13 +15,32 @@ from sqlalchemy import delete, update
 from sqlmodel import col, select
 
 from damd.catalogue.describe import describe_assets
+from damd.catalogue.outdated import FILETYPE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, FileProperties, PerceptualHash, Preview, ReaderVersion
+from damd.catalogue.tables import (
+    Component,
+    Description,
+    Failure,
+    FileProperties,
+    PerceptualHash,
+    Preview,
+    ReaderVersion,
+    now,
+)
 from damd.ingest.ingest_file import IngestFileCommand
-from damd.ingest.outdated import count_outdated, outdated_assets, unsupported_files
+from damd.ingest.outdated import count_outdated, is_still_unread, outdated_assets, unsupported_files
 from damd.ingest.refresh_asset import RefreshAssetCommand, RefreshResult
-from damd.media.base import Facts, Families, Family, ProcessMediaCommand, process
+from damd.media.base import (
+    Facts,
+    Families,
+    Family,
+    ProcessMediaCommand,
+    begin,
+    conclude,
+    process,
+    read_media,
+)
 from damd.media.document import DocumentProperties
 from damd.media.image import ImageProperties
 from damd.results import IngestResult
@@ -45,6 +65,14 @@ async def handle_process_verse(cmd: ProcessVerseCommand, world: World) -> Ingest
     return await process(world, cmd, VERSE)
 
 
+async def handle_with_a_title(cmd: ProcessVerseCommand, world: World) -> IngestResult:
+    signature = await begin(cmd)
+    async with world.get_resource(Thumbnails).drafts(cmd.file_hash) as drafts:
+        reading = await read_media(world, VERSE, cmd.file_path, cmd.mime_type, drafts)
+        found = [*reading.components, Description(title="asked of a service")]
+        return await conclude(world, cmd, signature, "verse", reading._replace(components=found))
+
+
 VERSE = Family(
     name="verse",
     mime_types=frozenset({"text/plain"}),
@@ -61,6 +89,18 @@ def read(path, **options):
     if text.startswith("prose"):
         raise UnsupportedTypeError("it is prose")
     return {"lines": len(text.splitlines())}
+"""
+READS_ONLY_ONE_SIZE = """
+from PIL import Image
+from damd.readers.previews import write_previews
+def read(path, *, previews, format, quality, max_pixels):
+    page = Image.new("RGB", (40, 30))
+    return {"lines": 1, "previews": write_previews(page, previews[:1], format, quality)}
+"""
+READS_NOTHING = """
+from damd.errors import BrokenFileError
+def read(path, **options):
+    raise BrokenFileError("It is no verse")
 """
 MEDDLES = """
 from damd.readers import image
@@ -178,7 +218,10 @@ async def test_a_file_that_cannot_be_read_any_more_keeps_what_was_known(opened: 
     result = await refresh(strict, asset_id)
     assert (result.status, result.path) == ("FAILED", tmp_path / "a.jpg")
     assert "max_pixels" in (result.reason or "")
-    assert await describe(world, asset_id) == before
+    after = await describe(world, asset_id)
+    failed = after["components"].pop("failed_reading")
+    assert (failed["reader"], failed["reason"], failed["permanent"]) == ("image", result.reason, True)
+    assert after == before
 
 
 async def test_a_file_that_changes_while_it_is_read_again_is_left_for_a_scan(
@@ -213,7 +256,7 @@ async def test_previews_of_new_sizes_and_of_another_format_are_made_and_those_of
     ):
         changed = await opened(thumbnails=settings)
         assert await outdated(changed) == [asset_id]
-        assert await count_outdated(changed) == 1
+        assert await count_outdated(changed, within_s=60) == (1, True)
         assert (await refresh(changed, asset_id)).status == "REFRESHED"
         previews = (await describe(changed, asset_id))["previews"]
         assert {(preview["width"], preview["height"]) for preview in previews} == sizes
@@ -244,9 +287,12 @@ async def test_what_was_catalogued_as_unsupported_is_read_once_a_family_reads_it
     prose.write_text("prose, and nothing else")
     poem_id, prose_id = await ingest(world, poem), await ingest(world, prose)
     assert await outdated(world) == []
-    # What it was taken for then may be wrong: the bytes decide.
-    forget = update(FileProperties).where(col(FileProperties.entity_id) == poem_id).values(mime_type=None)
-    await world.get_resource(Catalogue).write(lambda session: session.execute(forget))
+    # It was taken for something else, as types were told then: the bytes decide.
+    changes = (
+        update(FileProperties).where(col(FileProperties.entity_id) == poem_id).values(mime_type=None),
+        update(ReaderVersion).where(col(ReaderVersion.entity_id) == poem_id).values(version=0),
+    )
+    await world.get_resource(Catalogue).write(lambda session: [session.execute(change) for change in changes])
 
     use(world, tmp_path, READS_VERSE, name="verse", version=1)
     world.get_resource(Families).add(VERSE)
@@ -278,8 +324,16 @@ async def test_files_that_failed_for_their_type_are_found_where_it_is_read_now_a
     gone.unlink()
     find = functools.partial(unsupported_files, world)
     assert [path async for path, _ in find([""])] == []
+    told_before = update(Failure).where(col(Failure.mime_type).is_(None)).values(reader_version=0)
+    await world.get_resource(Catalogue).write(lambda session: session.execute(told_before))
+    [(path, failed)] = [each async for each in find([""])]
+    assert path == data
+    assert await is_still_unread(world, path, failed)
+    assert [path async for path, _ in find([""])] == []
     world.get_resource(Families).add(VERSE)
-    assert [path async for path, _ in find([""])] == [poem]
+    [(path, failed)] = [each async for each in find([""])]
+    assert path == poem
+    assert not await is_still_unread(world, path, failed)
     assert [path async for path, _ in find(["inbox"])] == []
 
 
@@ -289,3 +343,106 @@ async def test_reading_again_leaves_as_many_previews_as_there_were(bench: Bench)
         await refresh(bench.world, asset_id)
     statement = select(Preview).where(Preview.entity_id == asset_id)
     assert len(await bench.catalogue.read(lambda session: session.exec(statement).all())) == 1
+
+
+async def read_verse(world: World, folder: Path, **changes: Any) -> int:
+    """An asset of a family that was added just now, by a reader of version 1."""
+    family = dataclasses.replace(VERSE, **changes)
+    use(world, folder, READS_VERSE, name="verse", version=1)
+    world.get_resource(Families).add(family)
+    world.register_system(family.handler, command_type=ProcessVerseCommand)
+    (folder / "poem.txt").write_text("roses\nare\nred\n")
+    return await ingest(world, folder / "poem.txt")
+
+
+async def open_newer(opened: OpenWorld, folder: Path, code: str, **fields: Any) -> World:
+    """The same catalogue with a reader of verse whose version is 2, and whose code is this."""
+    world = await opened(**fields)
+    world.get_resource(Families).add(VERSE)
+    use(world, folder, code, name="verse", version=2)
+    return world
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which workers find modules, as in its ``newer``."""
+    (tmp_path / "newer").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path / "newer")
+    return tmp_path
+
+
+async def test_what_a_familys_handler_adds_by_itself_outlives_a_second_reading(
+    opened: OpenWorld, modules: Path
+) -> None:
+    world = await opened()
+    asset_id = await read_verse(world, modules, handler=handle_with_a_title)
+    before = await describe(world, asset_id)
+    use(world, modules, READS_VERSE, name="verse", version=2)
+    assert await outdated(world) == [asset_id]
+    assert (await refresh(world, asset_id)).status == "REFRESHED"
+    after = await describe(world, asset_id)
+    assert after["components"].pop("reader_version") == {"reader": "verse", "version": 2}
+    assert before["components"].pop("reader_version") == {"reader": "verse", "version": 1}
+    assert after == before
+    assert after["components"]["description"]["title"] == "asked of a service"
+
+
+async def test_a_family_that_has_no_rows_of_its_own_is_left_alone(opened: OpenWorld, modules: Path) -> None:
+    world = await opened()
+    asset_id = await read_verse(world, modules)
+    before = await describe(world, asset_id)
+    world.get_resource(Families).add(dataclasses.replace(VERSE, rows=Family.rows))
+    use(world, modules, READS_VERSE, name="verse", version=2)
+    assert await outdated(world) == []
+    left = await refresh(world, asset_id)
+    assert left.status == "UNCHANGED"
+    assert left.reason == "The family verse has no reader by which it could be read again"
+    assert await describe(world, asset_id) == before
+
+
+async def test_what_todays_reader_cannot_read_is_left_to_a_newer_one(opened: OpenWorld, modules: Path) -> None:
+    asset_id = await read_verse(await opened(), modules)
+    world = await open_newer(opened, modules / "newer", READS_NOTHING)
+    assert await outdated(world) == [asset_id]
+    failed = await refresh(world, asset_id)
+    assert (failed.status, failed.reason) == ("FAILED", "It is no verse")
+    assert await outdated(world) == []
+    assert await count_outdated(world, within_s=60) == (0, True)
+    use(world, modules / "newer", READS_NOTHING, name="verse", version=3)
+    assert [each.asset_id async for each in outdated_assets(world, failed_before=now())] == [asset_id]
+
+
+async def test_a_reader_that_makes_fewer_previews_than_there_are_sizes_is_asked_once(
+    opened: OpenWorld, modules: Path
+) -> None:
+    asset_id = await read_verse(await opened(), modules)
+    world = await open_newer(opened, modules / "newer", READS_ONLY_ONE_SIZE, thumbnails={"sizes": [32, 64]})
+    assert (await refresh(world, asset_id)).status == "REFRESHED"
+    assert await outdated(world) == []
+    [preview] = (await describe(world, asset_id))["previews"]
+    Path(preview["path"]).unlink()  # noqa: ASYNC240 - small, and nobody waits
+    assert await outdated(world) == [asset_id]
+
+
+async def test_nobodys_refusal_is_noted_as_such_and_does_not_outlive_it(opened: OpenWorld, modules: Path) -> None:
+    world = await opened()
+    poem = modules / "poem.txt"
+    poem.write_text("roses\nare\nred\n")
+    for _ in range(2):
+        assert (await world.dispatch_command(IngestFileCommand(file_path=poem))).one().status == "FAILED"
+    noted = select(Failure.reader, Failure.reader_version, Failure.mime_type)
+    assert await world.get_resource(Catalogue).read(lambda session: session.exec(noted).one()) == (
+        *FILETYPE,
+        "text/plain",
+    )
+    assert await read_verse(world, modules)
+
+
+async def test_the_count_ends_when_its_time_is_over(bench: Bench) -> None:
+    asset_id = await ingest(bench.world, bench.picture("a.jpg"))
+    await spoil(bench.world, asset_id)
+    counted = await count_outdated(bench.world, within_s=-1)
+    assert counted.number > 0
+    assert not counted.complete
+    assert (await count_outdated(bench.world, within_s=60)).complete

@@ -30,6 +30,19 @@ def upgrade() -> None:
         sa.Column("reader", sa.String(length=64), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
     )
+    _component(
+        "failed_reading",
+        sa.Column("reader", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("permanent", sa.Boolean(), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    _component(
+        "unmade_previews",
+        sa.Column("format", sa.String(length=16), nullable=False),
+        sa.Column("sizes", sa.JSON(), nullable=False),
+    )
     _several(
         "related_to",
         *_other("related_to"),
