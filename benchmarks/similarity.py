@@ -1,12 +1,14 @@
 """Which copies of photographs are found, which different pictures are taken for copies, and what a million cost.
 
     python benchmarks/similarity.py ~/Pictures --same 'orientation/[a-z]+'
+    python benchmarks/similarity.py ~/Pictures --among 1000000
     python benchmarks/similarity.py --million
 
 Copies are made of each photograph: resized, recompressed, brightened, and cropped by 1 to 5 % of width and height all
 around, at a corner, at one side and anywhere. The originals are recorded, and each copy asks for its neighbours, by
 the hash of the picture alone and with those of its crops. ``--same`` is a regular expression: paths in which it finds
-the same text show the same picture. Which originals are near one another is printed, for somebody to look at.
+the same text show the same picture. ``--among`` puts so many random hashes around the originals. Which originals are
+near one another is printed, for somebody to look at.
 """
 
 from __future__ import annotations
@@ -31,15 +33,19 @@ from PIL import Image, ImageEnhance, ImageOps
 from sqlmodel import Session
 
 import damd.media  # noqa: F401 - its tables belong to the schema
+from damd.catalogue.components import PerceptualHash
 from damd.catalogue.duplicates import Neighbour
 from damd.catalogue.engine import WRITES, CatalogueSettings, make_engine
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Entity, PerceptualHash, Table, now
+from damd.catalogue.tables import Entity, Location, Table, now
 from damd.readers.likeness import likeness
 from damd.similarity import Similarity, SimilaritySettings
 
 DISTANCES = (2, 4, 6, 8, 10, 12)
+BURST = 20_000
+"""Pictures of the same hashes, among the million."""
+
 EDGE = 1600
 """Of the photographs that copies are made of, in pixels."""
 
@@ -126,7 +132,7 @@ def look(path: Path, shows: str) -> Photograph | None:
 
 
 def open_catalogue(folder: Path, hashes: Sequence[PerceptualHash]) -> Catalogue:
-    """A catalogue of assets that have nothing but hashes, numbered from 1."""
+    """A catalogue of assets that have nothing but hashes and a place, numbered from 1."""
     engine = make_engine(CatalogueSettings(), folder)
     upgrade(engine, Table.metadata)
     with engine.connect().execution_options(**{WRITES: True}) as connection, connection.begin():
@@ -135,7 +141,14 @@ def open_catalogue(folder: Path, hashes: Sequence[PerceptualHash]) -> Catalogue:
             connection.execute(sqlalchemy.insert(Entity), [{"id": number, "created_at": now()} for number, _ in page])
             rows = [{"entity_id": number, "phash": each.phash, "crops": each.crops} for number, each in page]
             connection.execute(sqlalchemy.insert(PerceptualHash), rows)
+            connection.execute(sqlalchemy.insert(Location), [place_of(number) for number, _ in page])
     return Catalogue(engine)
+
+
+def place_of(number: int) -> dict[str, object]:
+    """Where an asset lies."""
+    seen = {"size_bytes": 1, "mtime_ns": 0, "ctime_ns": 0, "inode": number, "first_seen_at": now()}
+    return {"entity_id": number, "root": "", "path": b"/2024/holiday/%d.jpg" % number, **seen}
 
 
 async def ask(catalogue: Catalogue, distance: int, hashes: Sequence[PerceptualHash]) -> list[list[Neighbour]]:
@@ -154,21 +167,24 @@ def alone(hashes: PerceptualHash) -> PerceptualHash:
     return PerceptualHash(phash=hashes.phash, crops=None if hashes.crops else "")
 
 
-async def measure(photographs: Sequence[Photograph]) -> None:
+async def measure(photographs: Sequence[Photograph], among: int) -> None:
     """Print how many copies of each kind are found at each distance, and how many different pictures."""
     plain = [each.path for each in photographs if not each.hashes.crops]
     photographs = [each for each in photographs if each.hashes.crops]
     copies = [(each.shows, *copy) for each in photographs for copy in each.copies]
-    print(f"{len(photographs)} photographs, {len(copies)} copies; too plain to be compared: {plain}\n")
+    strangers = [Photograph("", "", hashes, []) for hashes in random_hashes(among, seed=2)]
+    everything = [*photographs, *strangers]
+    print(f"{len(photographs)} photographs among {among}, {len(copies)} copies; too plain to be compared: {plain}\n")
     for how, taken in (("the own hash alone", alone), ("with the hashes of crops", lambda hashes: hashes)):
         found: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
         false: dict[int, int] = defaultdict(int)
         with tempfile.TemporaryDirectory() as folder:
-            catalogue = open_catalogue(Path(folder), [taken(each.hashes) for each in photographs])
+            known = [taken(each.hashes) for each in (*photographs, *strangers)]
+            catalogue = open_catalogue(Path(folder), known)
             for distance in DISTANCES:
                 answers = await ask(catalogue, distance, [taken(hashes) for _, _, hashes in copies])
                 for (shows, kind, _), neighbours in zip(copies, answers, strict=True):
-                    seen = [photographs[each.asset_id - 1].shows for each in neighbours]
+                    seen = [everything[each.asset_id - 1].shows for each in neighbours]
                     found[kind][distance].append(shows in seen)
                     false[distance] += sum(other != shows for other in seen)
             catalogue.engine.dispose()
@@ -204,7 +220,8 @@ def random_hashes(count: int, seed: int) -> list[PerceptualHash]:
     chance = np.random.default_rng(seed)
     bits = chance.integers(0, 2**63, (count, 10), dtype=np.uint64)
     flips = functools.reduce(np.bitwise_and, (chance.integers(0, 2**63, (count // 10, 10), np.uint64) for _ in "ab"))
-    bits[::10] = bits[0] ^ flips
+    if count >= 10:
+        bits[::10][: count // 10] = bits[0] ^ flips
     digits = bits.astype(">u8").tobytes().hex()
     rows = (digits[start : start + 160] for start in range(0, len(digits), 160))
     return [PerceptualHash(phash=row[:16], crops=row[16:]) for row in rows]
@@ -213,6 +230,8 @@ def random_hashes(count: int, seed: int) -> list[PerceptualHash]:
 async def measure_million(count: int) -> None:
     """Print what it takes to load the hashes, and to find a picture's neighbours among them."""
     hashes = random_hashes(count, seed=1)
+    burst = random_hashes(1, seed=3) * BURST
+    hashes += burst
     with tempfile.TemporaryDirectory() as folder:
         catalogue = open_catalogue(Path(folder), hashes)
         similarity = Similarity(SimilaritySettings())
@@ -221,7 +240,7 @@ async def measure_million(count: int) -> None:
         loaded_s = time.perf_counter() - begun
         print(f"{count} hashes loaded in {loaded_s:.2f} s, {resident_mb() - before_mb:.0f} MB")
         crowded, others = hashes[0:2000:10], hashes[1:2001:10]
-        for what, asked in (("others", others), ("like one in ten", crowded)):
+        for what, asked in (("others", others), ("like one in ten", crowded), ("equal to 20,000", burst[:200])):
             print(f"{what}: {await catalogue.read(functools.partial(time_queries, similarity, asked))}")
         catalogue.engine.dispose()
 
@@ -246,6 +265,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="*")
     parser.add_argument("--same", type=re.compile, default=None, metavar="PATTERN")
     parser.add_argument("--million", type=int, nargs="?", const=1_000_000, metavar="COUNT")
+    parser.add_argument("--among", type=int, default=0, metavar="COUNT")
     arguments = parser.parse_args()
     if arguments.million:
         anyio.run(measure_million, arguments.million)
@@ -254,7 +274,7 @@ def main() -> None:
         same = arguments.same.search(str(path)) if arguments.same else None
         photographs.append(look(path, same[0] if same else str(path)))
     if arguments.folder:
-        anyio.run(measure, [each for each in photographs if each is not None])
+        anyio.run(measure, [each for each in photographs if each is not None], arguments.among)
 
 
 if __name__ == "__main__":

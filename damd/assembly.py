@@ -14,7 +14,7 @@ import anyio.to_thread
 from sqlalchemy import Engine
 
 from damd.catalogue.engine import make_engine
-from damd.catalogue.record import forget_outdated
+from damd.catalogue.failing import forget_outdated
 from damd.catalogue.roots import Place, Roots, claim, known_roots
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue

@@ -14,10 +14,11 @@ from pictures import make_picture
 from sqlmodel import Session, col, select
 
 from damd.assembly import open_world, register_systems
+from damd.catalogue.components import Preview
 from damd.catalogue.queries import KnownPath, find_path
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location, Preview
+from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location
 from damd.config import Config
 from damd.events import FileChangedEvent, FileImportedEvent, FileMovedEvent
 from damd.ingest.ingest_file import IngestFileCommand

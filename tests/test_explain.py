@@ -19,7 +19,8 @@ from sqlmodel import Session, update
 from damd import control, explain
 from damd.catalogue import absence
 from damd.catalogue.absence import candidates, mark_missing
-from damd.catalogue.record import Finding, record_failure
+from damd.catalogue.failing import record_failure
+from damd.catalogue.record import Finding
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Volume

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import numpy as np
@@ -11,17 +12,18 @@ import pytest
 import sqlalchemy
 from PIL import Image, ImageEnhance
 from pydantic import ValidationError
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col
 
 import damd.media  # noqa: F401 - its tables belong to the schema
-from damd.catalogue.duplicates import Neighbour, Pair
+from damd.catalogue.components import PerceptualHash
+from damd.catalogue.duplicates import MOST_NEIGHBOURS, Neighbour, Pair
 from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Entity, PerceptualHash, Table, now
+from damd.catalogue.tables import Entity, Location, Table, now
 from damd.readers.likeness import likeness
-from damd.similarity import MOST_NEIGHBOURS, Groups, Similarity, SimilaritySettings
+from damd.similarity import Groups, Similarity, SimilaritySettings
 
 pytestmark = pytest.mark.anyio
 
@@ -88,7 +90,14 @@ def record(session: Session, row: PerceptualHash, similarity: Similarity | None 
     assert asset_id is not None
     found = similarity.neighbours(session, asset_id, row) if similarity else []
     session.execute(insert(PerceptualHash).values(entity_id=asset_id, phash=row.phash, crops=row.crops))
+    session.execute(insert(Location).values(lies(asset_id)))
     return asset_id, found
+
+
+def lies(asset_id: int) -> dict[str, Any]:
+    """A location's row: that asset at a path of its own."""
+    seen = {"size_bytes": 1, "mtime_ns": 0, "ctime_ns": 0, "inode": asset_id}
+    return {"entity_id": asset_id, "root": "", "path": b"/%d.jpg" % asset_id, "first_seen_at": now(), **seen}
 
 
 async def record_all(catalogue: Catalogue, *rows: PerceptualHash) -> list[int]:
@@ -213,6 +222,57 @@ async def test_an_asset_that_is_gone_is_found_no_more(catalogue: Catalogue, simi
     assert await neighbours(catalogue, similarity, flipped()) == [(here, 0)]
 
 
+async def lose(catalogue: Catalogue, asset_ids: list[int], *, back: bool = False) -> None:
+    missing = None if back else now()
+    which = col(Location.entity_id).in_(asset_ids)
+    await catalogue.write(lambda session: session.execute(update(Location).where(which).values(missing_since=missing)))
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["in memory", "not yet in memory"])
+async def test_what_lies_nowhere_crowds_nobody_out_and_is_found_once_it_is_back(
+    catalogue: Catalogue, similarity: Similarity, loaded: bool
+) -> None:
+    *gone, missing, here = await record_all(catalogue, *[flipped()] * 400, flipped(), flipped(0, 1))
+    await catalogue.write(
+        lambda session: session.execute(delete(Location).where(col(Location.entity_id).in_(gone)))
+    )  # as if other bytes had taken their place
+    await lose(catalogue, [missing])
+    for _ in range(2):
+        if loaded:
+            await similarity.keep_up(catalogue)
+        assert await neighbours(catalogue, similarity, flipped()) == [(here, 2)]
+    await lose(catalogue, [missing], back=True)
+    assert await neighbours(catalogue, similarity, flipped()) == [(missing, 0), (here, 2)]
+
+
+async def test_hashes_that_another_process_took_later_are_found_out(
+    catalogue: Catalogue, similarity: Similarity
+) -> None:
+    late, _ = await record_all(catalogue, flipped(), flipped(*range(9)))
+    await catalogue.write(
+        lambda session: session.execute(delete(PerceptualHash).where(col(PerceptualHash.entity_id) == late))
+    )
+    await similarity.keep_up(catalogue)
+    hashes = {"entity_id": late, "phash": flipped().phash}
+    await catalogue.write(lambda session: session.execute(insert(PerceptualHash).values(hashes)))
+    for _ in range(64):
+        await similarity.keep_up(catalogue)
+    assert await neighbours(catalogue, similarity, flipped()) == [(late, 0)]
+
+
+async def test_hashes_that_another_process_changed_are_found_out_in_time(
+    catalogue: Catalogue, similarity: Similarity
+) -> None:
+    changed, _ = await record_all(catalogue, flipped(*range(30)), flipped(*range(9)))
+    await similarity.keep_up(catalogue)
+    values = update(PerceptualHash).where(col(PerceptualHash.entity_id) == changed).values(phash=flipped().phash)
+    await catalogue.write(lambda session: session.execute(values))
+    assert await neighbours(catalogue, similarity, flipped()) == []
+    for _ in range(16_384):
+        await similarity.keep_up(catalogue)
+    assert await neighbours(catalogue, similarity, flipped()) == [(changed, 0)]
+
+
 async def test_hashes_that_an_asset_was_given_later_are_learnt(catalogue: Catalogue, similarity: Similarity) -> None:
     changed, bare, _ = await record_all(catalogue, flipped(*range(20, 60)), flipped(*range(20, 60)), flipped(*range(9)))
 
@@ -253,6 +313,7 @@ async def test_a_million_take_no_time(catalogue: Catalogue, similarity: Similari
         session.execute(insert(Entity), [{"id": number + 1, "created_at": now()} for number in range(len(phashes))])
         rows = [{"entity_id": number, "phash": phash, "crops": None} for number, phash in enumerate(phashes, start=1)]
         session.execute(insert(PerceptualHash), rows)
+        session.execute(insert(Location), [lies(number) for number in range(1, 1 + len(phashes))])
 
     statements: list[str] = []
     await catalogue.write(fill)
@@ -260,7 +321,7 @@ async def test_a_million_take_no_time(catalogue: Catalogue, similarity: Similari
     sqlalchemy.event.listen(catalogue.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
     assert await neighbours(catalogue, similarity, PerceptualHash(phash=phashes[4321])) == [(4322, 0)]
     assert len([each for each in statements if each.startswith("SELECT")]) == 2, (
-        "the latest rows, and those that are looked at closely"
+        "the latest rows, and those that are near"
     )
 
 

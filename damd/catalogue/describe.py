@@ -12,6 +12,7 @@ import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from damd.catalogue.components import NearDuplicate, Preview, RelatedTo
 from damd.catalogue.duplicates import neighbours_of
 from damd.catalogue.related import related
 from damd.catalogue.roots import Place, Roots
@@ -22,9 +23,6 @@ from damd.catalogue.tables import (
     Failure,
     FileProperties,
     Location,
-    NearDuplicate,
-    Preview,
-    RelatedTo,
     Root,
     StoredEvent,
     Table,

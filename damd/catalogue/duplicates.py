@@ -5,6 +5,7 @@ Who looks like whom `damd.similarity` decides; here is what it asks of the datab
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -15,18 +16,19 @@ import sqlalchemy
 from sqlalchemy import bindparam, delete, func, insert
 from sqlmodel import Session
 
+from damd.catalogue.components import NearDuplicate, PerceptualHash, Preview, RelatedTo
 from damd.catalogue.roots import Place, Roots
-from damd.catalogue.tables import (
-    ContentHash,
-    FileProperties,
-    Location,
-    NearDuplicate,
-    PerceptualHash,
-    Preview,
-    Table,
-    table_of,
-)
+from damd.catalogue.tables import ContentHash, FileProperties, Location, Table, table_of
 from damd.events import readable_path
+
+MOST_NEIGHBOURS = 100
+"""Of one asset, the nearest."""
+
+DIGITS = 16
+"""Hexadecimal digits of one hash."""
+
+CROPS = 9
+"""How many crops of a picture are hashed besides it."""
 
 _COMMITS_BEHIND = 256
 """How many numbers below the highest a row may still appear, where several processes write at once."""
@@ -42,21 +44,14 @@ class Neighbour(NamedTuple):
     distance: int
 
 
-class Hashes(NamedTuple):
-    """The columns of a `PerceptualHash`."""
-
-    phash: str
-    crops: str | None
-
-
 class HashPage(NamedTuple):
     """Some assets and their hashes as two texts, which a database makes of a million rows in no time.
 
-    `asset_ids` has commas between; `phashes` has nothing, and each is as long as it is, which should be 16 digits.
+    `asset_ids` has commas between; `digits` has nothing, and each asset's are as long as they are, which should be 160.
     """
 
     asset_ids: str
-    phashes: str
+    digits: str
 
 
 class Pair(NamedTuple):
@@ -68,40 +63,64 @@ class Pair(NamedTuple):
     distance: int
 
 
-_hashes, _locations, _pairs = (table_of(kind).c for kind in (PerceptualHash, Location, NearDuplicate))
+_hashes, _locations, _pairs, _related = (
+    table_of(kind).c for kind in (PerceptualHash, Location, NearDuplicate, RelatedTo)
+)
 _contents, _properties, _previews = (table_of(kind).c for kind in (ContentHash, FileProperties, Preview))
 # A picture that is too plain for its hash to mean anything has no neighbours.
-_COMPARED = (_hashes.crops.is_(None) | (_hashes.crops != "")) & (func.length(_hashes.phash) == 16)
+_COMPARED = (_hashes.crops.is_(None) | (_hashes.crops != "")) & (func.length(_hashes.phash) == DIGITS)
+# Where there are no crops, the own hash stands for each of them.
+_DIGITS_OF = _hashes.phash + func.coalesce(_hashes.crops, functools.reduce(operator.add, [_hashes.phash] * CROPS))
 _AFTER = (
-    sqlalchemy.select(_hashes.entity_id, _hashes.phash)
+    sqlalchemy.select(_hashes.entity_id, _DIGITS_OF.label("digits"))
     .where(_hashes.entity_id > bindparam("after"), _COMPARED)
     .order_by(_hashes.entity_id)
 )
 _SOME = _AFTER.limit(bindparam("limit")).subquery()
 _PAGE = sqlalchemy.select(
     func.aggregate_strings(sqlalchemy.cast(_SOME.c.entity_id, sqlalchemy.String), ","),
-    func.aggregate_strings(_SOME.c.phash, ""),
+    func.aggregate_strings(_SOME.c.digits, ""),
 )
-_OF = sqlalchemy.select(_hashes.entity_id, _hashes.phash, _hashes.crops).where(
-    _hashes.entity_id.in_(bindparam("asset_ids", expanding=True)), _COMPARED
+_COUNT = sqlalchemy.select(func.count()).where(
+    _hashes.entity_id > bindparam("after"), _hashes.entity_id <= bindparam("until")
+)
+
+
+def _lies_somewhere(asset_id: sqlalchemy.ColumnElement[int]) -> sqlalchemy.ColumnElement[bool]:
+    """Whether there is a place of this asset that is not missing; on a disk that is away nothing counts as missing."""
+    return sqlalchemy.exists().where(_locations.entity_id == asset_id, _locations.missing_since.is_(None))
+
+
+_OF = sqlalchemy.select(_hashes.entity_id, _DIGITS_OF).where(
+    _hashes.entity_id.in_(bindparam("asset_ids", expanding=True)), _COMPARED, _lies_somewhere(_hashes.entity_id)
 )
 
 
 def hash_page(session: Session, after: int, limit: int) -> HashPage | None:
     """The next assets' hashes after this number, those that are compared; None: there are no more."""
-    asset_ids, phashes = session.execute(_PAGE, {"after": after, "limit": limit}).one()
-    return HashPage(asset_ids, phashes) if asset_ids else None
+    asset_ids, digits = session.execute(_PAGE, {"after": after, "limit": limit}).one()
+    return HashPage(asset_ids, digits) if asset_ids else None
 
 
-def hashes_after(session: Session, after: int) -> list[tuple[int, str]]:
-    """Every asset after this number and its hash, if it is compared; meant for a few."""
-    return [(asset_id, phash) for asset_id, phash in session.execute(_AFTER, {"after": after}).all()]
+def hashes_after(session: Session, after: int, until: int | None = None) -> list[tuple[int, str]]:
+    """Every asset after this number and its hashes' digits, if it is compared; meant for a few."""
+    statement = _AFTER if until is None else _AFTER.where(_hashes.entity_id <= until)
+    return [(asset_id, digits) for asset_id, digits in session.execute(statement, {"after": after}).all()]
 
 
-def hashes_of(session: Session, asset_ids: Collection[int]) -> dict[int, Hashes]:
-    """The hashes of these assets, as far as they exist and are compared; at most a few thousand."""
+def hashes_of(session: Session, asset_ids: Collection[int]) -> list[tuple[int, str]]:
+    """The digits of these assets' hashes, as far as they are compared and lie somewhere; at most a few thousand.
+
+    What is away with its disk lies somewhere; what was deleted, or took on other bytes in its place, lies nowhere.
+    """
     rows = session.execute(_OF, {"asset_ids": list(asset_ids)}).all()  # at once, which is quicker than one by one
-    return {asset_id: Hashes(phash, crops) for asset_id, phash, crops in rows}
+    return [(asset_id, digits) for asset_id, digits in rows]
+
+
+def count_hashes(session: Session, after: int, until: int) -> int:
+    """How many assets of these numbers have hashes, whether they are compared or not."""
+    count: int = session.execute(_COUNT, {"after": after, "until": until}).scalar_one()
+    return count
 
 
 def settled_below(session: Session, highest: int) -> int:
@@ -132,10 +151,13 @@ def record_neighbours(session: Session, asset_id: int, neighbours: Iterable[Neig
         session: The transaction.
         asset_id: The asset.
         neighbours: What `damd.similarity.Similarity.neighbours` returned; the asset itself is none of them.
-        again: Whether they take the place of what was recorded before, on either asset.
+        again: Whether they take the place of what was recorded before, on either asset. Pairs that nobody looked at
+            stay where the hashes of today say the same or better: with what lies nowhere now and may come back,
+            and with whatever comes after the nearest hundred.
     """
+    neighbours = list(neighbours)
     if again:
-        session.execute(delete(NearDuplicate).where((_pairs.entity_id == asset_id) | (_pairs.other_id == asset_id)))
+        _forget_pairs(session, asset_id, neighbours)
     rows = [
         {
             "entity_id": max(asset_id, neighbour.asset_id),
@@ -148,21 +170,61 @@ def record_neighbours(session: Session, asset_id: int, neighbours: Iterable[Neig
         session.execute(insert(table_of(NearDuplicate)), rows)
 
 
+def _forget_pairs(session: Session, asset_id: int, neighbours: Sequence[Neighbour]) -> None:
+    """Delete the asset's pairs but those that `neighbours` says nothing of and that are right still."""
+    digits = session.execute(sqlalchemy.select(_DIGITS_OF).where(_hashes.entity_id == asset_id, _COMPARED)).scalar()
+    taken = {each.asset_id for each in neighbours}
+    farthest = max((each.distance for each in neighbours), default=0)
+    is_complete = len(neighbours) < MOST_NEIGHBOURS
+    gone = []
+    for mine, other in ((_pairs.entity_id, _pairs.other_id), (_pairs.other_id, _pairs.entity_id)):
+        statement = (
+            sqlalchemy.select(_pairs.id, other, _pairs.distance, _DIGITS_OF, _lies_somewhere(other))
+            .outerjoin(PerceptualHash, (_hashes.entity_id == other) & _COMPARED)
+            .where(mine == asset_id)
+        )
+        for number, other_id, distance, others, lies in session.execute(statement).all():
+            was_looked_at = other_id in taken or (is_complete and lies)
+            if was_looked_at or _bits_apart(digits, others) > max(distance, farthest):
+                gone.append(number)
+    if gone:
+        session.execute(
+            delete(table_of(NearDuplicate)).where(_pairs.id == bindparam("number")), [{"number": each} for each in gone]
+        )
+
+
+def _bits_apart(one: str | None, other: str | None) -> int:
+    """The fewest bits between a picture's own hash and those of the other, either way; all where one has none."""
+    mine, others = _numbers(one), _numbers(other)
+    either_way = [(mine[:1], others), (others[:1], mine)]
+    return min(((own ^ each).bit_count() for owns, them in either_way for own in owns for each in them), default=64)
+
+
+def _numbers(digits: str | None) -> list[int]:
+    try:
+        return [int((digits or "")[at : at + DIGITS], 16) for at in range(0, len(digits or ""), DIGITS)]
+    except ValueError:
+        return []
+
+
 def pairs_after(session: Session, after: int, *, distance: int | None = None, limit: int = 10_000) -> list[Pair]:
-    """The next pairs after this row, of assets that both still lie somewhere; no more than `distance` bits apart."""
+    """The next pairs after this row, of assets that both still lie somewhere; no more than `distance` bits apart.
+
+    What belongs together anyway is left out, a RAW file and its JPEG, a Live Photo's still and film: neither is one
+    too many.
+    """
+    together = sqlalchemy.exists().where(
+        _related.entity_id == _pairs.entity_id, _related.other_id == _pairs.other_id
+    )  # of both rows that a pair of parts has, one will do
     statement = (
         sqlalchemy.select(_pairs.id, _pairs.other_id, _pairs.entity_id, _pairs.distance)
-        .where(_pairs.id > after, _lies_somewhere(_pairs.other_id), _lies_somewhere(_pairs.entity_id))
+        .where(_pairs.id > after, _lies_somewhere(_pairs.other_id), _lies_somewhere(_pairs.entity_id), ~together)
         .order_by(_pairs.id)
         .limit(limit)
     )
     if distance is not None:
         statement = statement.where(_pairs.distance <= distance)
     return [Pair(*row) for row in session.execute(statement)]
-
-
-def _lies_somewhere(asset_id: sqlalchemy.ColumnElement[int]) -> sqlalchemy.ColumnElement[bool]:
-    return sqlalchemy.exists().where(_locations.entity_id == asset_id, _locations.missing_since.is_(None))
 
 
 def exact_duplicates_after(session: Session, after: int, limit: int = 200) -> list[int]:
@@ -241,13 +303,15 @@ def _told(paths: Sequence[tuple[str, str | None]]) -> dict[str, list[Any]]:
 def neighbours_of(session: Session, asset_ids: Sequence[int]) -> dict[int, list[dict[str, int]]]:
     """What looks like these assets, whichever of the two came first: ``asset_id`` and ``distance``, nearest first.
 
+    What lies nowhere any more is left out.
+
     Args:
         session: A transaction.
         asset_ids: At most a few hundred.
     """
     found: dict[int, list[dict[str, int]]] = defaultdict(list)
     for mine, other in ((_pairs.entity_id, _pairs.other_id), (_pairs.other_id, _pairs.entity_id)):
-        statement = sqlalchemy.select(mine, other, _pairs.distance).where(mine.in_(asset_ids))
+        statement = sqlalchemy.select(mine, other, _pairs.distance).where(mine.in_(asset_ids), _lies_somewhere(other))
         for asset_id, other_id, distance in session.execute(statement):
             found[asset_id].append({"asset_id": other_id, "distance": distance})
     nearest = operator.itemgetter("distance", "asset_id")

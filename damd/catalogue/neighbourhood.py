@@ -13,8 +13,9 @@ from sqlalchemy import bindparam
 from sqlmodel import Session
 
 from damd.catalogue.belonging import File, beginnings, may_be_sidecar
+from damd.catalogue.components import Capture, ContentIdentifier, SidecarProperties
 from damd.catalogue.roots import Place
-from damd.catalogue.tables import Capture, ContentIdentifier, FileProperties, Location, SidecarProperties, table_of
+from damd.catalogue.tables import FileProperties, Location, table_of
 
 _PAGE = 100
 _MOST_PAGES = 5

@@ -18,24 +18,12 @@ from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col
 
 from damd import filetype
+from damd.catalogue.components import FailedReading, Preview, ReaderVersion, UnmadePreviews
 from damd.catalogue.duplicates import record_neighbours
 from damd.catalogue.record import FindAlike
 from damd.catalogue.related import relate
 from damd.catalogue.roots import Place
-from damd.catalogue.tables import (
-    Component,
-    ContentHash,
-    FailedReading,
-    Failure,
-    FileProperties,
-    Location,
-    Preview,
-    ReaderVersion,
-    UnmadePreviews,
-    as_row,
-    now,
-    table_of,
-)
+from damd.catalogue.tables import Component, ContentHash, Failure, FileProperties, Location, as_row, now, table_of
 from damd.errors import UnsupportedTypeError
 from damd.fingerprint import Signature
 

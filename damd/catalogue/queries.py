@@ -21,17 +21,10 @@ import sqlalchemy
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
+from damd.catalogue.components import Preview
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import (
-    ContentHash,
-    Failure,
-    FileProperties,
-    Location,
-    Preview,
-    Volume,
-    table_of,
-)
+from damd.catalogue.tables import ContentHash, Failure, FileProperties, Location, Volume, table_of
 from damd.catalogue.volumes import VolumeKey
 from damd.errors import FileError
 from damd.filetype import get_file_type as get_file_type

@@ -1,4 +1,4 @@
-"""The transaction that makes an asset, and its lesser kin: a further location, a move, a failure.
+"""The transaction that makes an asset, and its lesser kin: a further location, a move.
 
 Rows are written in the order of their foreign keys, and the unique hash decides who was first where two
 processes bring the same bytes at the same moment. Statements on plain tables instead of mapped objects, and
@@ -8,8 +8,7 @@ each that is run for every file made only once: the rest costs several times as 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
@@ -17,7 +16,6 @@ from sqlalchemy import bindparam, delete, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
-from damd import filetype
 from damd.catalogue.duplicates import Neighbour, record_neighbours
 from damd.catalogue.outbox import store_event
 from damd.catalogue.queries import Before, FormerLocation, find_asset, what_lies_at
@@ -35,13 +33,8 @@ from damd.catalogue.tables import (
     table_of,
 )
 from damd.catalogue.volumes import VolumeKey, volume_id
-from damd.errors import FileError, UnsupportedTypeError
 from damd.events import Event, FileChangedEvent, FileMovedEvent, readable_path
 from damd.fingerprint import Signature
-
-FIRST_WAIT = timedelta(seconds=10)
-"""Between a transient failure and the second attempt."""
-_LONGEST_WAIT = timedelta(hours=1)
 
 
 class Finding(NamedTuple):
@@ -118,14 +111,15 @@ def record_asset(
     session.execute(_insert(FileProperties), asset.properties._asdict() | {"entity_id": asset_id})
     for component in asset.components:
         session.execute(_insert(type(component)), as_row(component) | {"entity_id": asset_id})
+    # Before those that look alike are found: what lay here before, and lies nowhere now, is none of them.
+    changes = record_location(session, asset_id, asset.finding, path_of)
     alike = find_alike(session, asset_id) if find_alike is not None else []
     record_neighbours(session, asset_id, alike)
-    stored: list[Event] = []
-    if announce is not None:
-        stored.append(announce(asset_id, alike))
-        store_event(session, stored[0], entity_id=asset_id)
-    stored += record_location(session, asset_id, asset.finding, path_of)
-    return Recorded(asset_id, is_new=True, events=stored)
+    if announce is None:
+        return Recorded(asset_id, is_new=True, events=changes)
+    made = announce(asset_id, alike)
+    store_event(session, made, entity_id=asset_id)
+    return Recorded(asset_id, is_new=True, events=[made, *changes])
 
 
 def _make_entity(session: Session, sha256: str) -> int | None:
@@ -134,7 +128,7 @@ def _make_entity(session: Session, sha256: str) -> int | None:
     if asset_id is None:
         return None
     content = {"entity_id": asset_id, "sha256": sha256}
-    if session.execute(_content_hash(_dialect(session)), content).first() is not None:
+    if session.execute(_content_hash(dialect_of(session)), content).first() is not None:
         return asset_id
     session.execute(delete(Entity).where(col(Entity.id) == asset_id))
     return None
@@ -176,10 +170,10 @@ def record_location(session: Session, asset_id: int, finding: Finding, path_of: 
     before = what_lies_at(session, finding.place, finding.volume)
     seen = _seen(session, finding, before.volume_id) | {"entity_id": asset_id}
     key = finding.place._asdict()
-    statement = _upsert(_dialect(session), Location, tuple(seen))
+    statement = upsert(dialect_of(session), Location, tuple(seen))
     session.execute(statement, key | seen | {"first_seen_at": now()})
     if before.failure_id is not None:
-        session.execute(_FORGET_FAILURE, key)
+        session.execute(FORGET_FAILURE, key)
     _relate(session, before, asset_id, finding.place)
     return _tell_of_change(session, before, asset_id, finding.place, path_of)
 
@@ -288,38 +282,8 @@ def _moved(former: FormerLocation, place: Place, path_of: PathOf) -> FileMovedEv
     )
 
 
-def record_failure(session: Session, finding: Finding, error: FileError, *, at: datetime) -> datetime | None:
-    """Note that this path, with this signature, cannot be ingested.
-
-    Returns:
-        When it is tried again: 10 s after the first failure, then twice as long each time, at most an
-        hour; None for a permanent one.
-    """
-    key = finding.place._asdict()
-    previous = session.execute(_FAILURE, key).first()
-    same = previous is not None and (previous.size_bytes, previous.mtime_ns) == finding.signature[:2]
-    attempts = previous.attempts + 1 if previous is not None and same else 1
-    wait = min(FIRST_WAIT * 2 ** min(attempts - 1, 20), _LONGEST_WAIT)
-    retry_at = None if error.permanent else at + wait
-    said: dict[str, Any] = {
-        **finding.signature._asdict(),
-        "reason": str(error),
-        "mime_type": error.mime_type if isinstance(error, UnsupportedTypeError) else None,
-        "reader": error.reader[0] if error.reader else None,
-        "reader_version": error.reader[1] if error.reader else None,
-        "permanent": error.permanent,
-        "attempts": attempts,
-        "last_failed_at": at,
-        "next_attempt_at": retry_at,
-    }
-    said["first_failed_at"] = previous.first_failed_at if previous is not None and same else at
-    session.execute(_upsert(_dialect(session), Failure, tuple(said)), key | said)
-    return retry_at
-
-
-_FAILED_THERE = (_failures.root == bindparam("root")) & (_failures.path == bindparam("path"))
-_FAILURE = sqlalchemy.select(table_of(Failure)).where(_FAILED_THERE)
-_FORGET_FAILURE = delete(table_of(Failure)).where(_FAILED_THERE)
+FAILED_THERE = (_failures.root == bindparam("root")) & (_failures.path == bindparam("path"))
+FORGET_FAILURE = delete(table_of(Failure)).where(FAILED_THERE)
 
 
 def _is(table: type[Location | Failure], place: Place) -> sqlalchemy.ColumnElement[bool]:
@@ -333,44 +297,14 @@ _INSERTS: dict[str, Callable[..., sqlite.Insert | postgresql.Insert]] = {
 """Inserts that can say what to do on conflict; both dialects spell it alike."""
 
 
-def _dialect(session: Session) -> str:
+def dialect_of(session: Session) -> str:
+    """The database's kind, by SQLAlchemy's name."""
     return session.get_bind().dialect.name
 
 
 @functools.cache
-def _upsert(dialect: str, kind: type[Location | Failure], overwritten: tuple[str, ...]) -> sqlalchemy.Insert:
+def upsert(dialect: str, kind: type[Location | Failure], overwritten: tuple[str, ...]) -> sqlalchemy.Insert:
     """Inserts the row of a path, or overwrites these columns of the one that is there."""
     statement = _INSERTS[dialect](table_of(kind))
     taken = {name: statement.excluded[name] for name in overwritten}
     return statement.on_conflict_do_update(index_elements=list(Place._fields), set_=taken)
-
-
-def forget_failures(session: Session, places: Sequence[Place]) -> None:
-    """Have these paths judged anew, as if they had never failed."""
-    for place in places:
-        session.execute(_FORGET_FAILURE, place._asdict())
-
-
-def forget_outdated(
-    session: Session,
-    *,
-    roots: Collection[str] = (),
-    mime_types: Collection[str] = (),
-    readers: Mapping[str, int] | None = None,
-) -> None:
-    """Forget failures that would be none any more, or might not.
-
-    Args:
-        session: The transaction.
-        roots: Those in which files of a type that nobody reads are catalogued now.
-        mime_types: Those that a family reads now.
-        readers: The readers of today and their versions: what an older one found fault with is tried again.
-    """
-    unread = col(Failure.reason).startswith(str(UnsupportedTypeError()))
-    session.execute(delete(Failure).where(unread, col(Failure.root).in_(roots)))
-    # Not by a reader that knows this type, and that file.
-    nobodys = col(Failure.reader).is_(None) | (col(Failure.reader) == filetype.READER)
-    session.execute(delete(Failure).where(unread, nobodys, col(Failure.mime_type).in_(mime_types)))
-    for name, version in (readers or {}).items():
-        older = (col(Failure.reader) == name) & (col(Failure.reader_version) < version)
-        session.execute(delete(Failure).where(older))

@@ -21,18 +21,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from damd.catalogue.belonging import INVERSE, SIDECAR, File, Relation, beginnings, pairs
+from damd.catalogue.components import ContentIdentifier, Description, RelatedTo, SidecarProperties
 from damd.catalogue.duplicates import take_turns
 from damd.catalogue.neighbourhood import Neighbourhood
 from damd.catalogue.roots import Place, Roots
-from damd.catalogue.tables import (
-    ContentIdentifier,
-    Description,
-    FileProperties,
-    Location,
-    RelatedTo,
-    SidecarProperties,
-    table_of,
-)
+from damd.catalogue.tables import FileProperties, Location, table_of
 from damd.events import readable_path
 
 _MOST_TWINS = 50

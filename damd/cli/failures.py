@@ -86,7 +86,7 @@ async def _forget(config: Config, paths: list[Path]) -> list[Path]:
     import anyio.to_thread
 
     from damd.catalogue.describe import failing_paths
-    from damd.catalogue.record import forget_failures
+    from damd.catalogue.failing import forget_failures
     from damd.catalogue.roots import Roots
     from damd.catalogue.store import Catalogue
 

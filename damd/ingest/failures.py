@@ -12,7 +12,8 @@ from pathlib import Path
 
 import structlog
 
-from damd.catalogue.record import FIRST_WAIT, Finding, record_failure
+from damd.catalogue.failing import FIRST_WAIT, record_failure
+from damd.catalogue.record import Finding
 from damd.catalogue.store import Catalogue
 from damd.errors import (
     CatalogueError,

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from damd import filetype
+from damd.catalogue.components import ReaderVersion
 from damd.catalogue.queries import find_asset, former_by_content
 from damd.catalogue.record import record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import ReaderVersion
 from damd.errors import UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
 from damd.fingerprint import Signature, look_in

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import anyio
 import anyio.to_thread
 
+from damd.catalogue.components import PerceptualHash, ReaderVersion, UnmadePreviews
 from damd.catalogue.outdated import (
     FILETYPE,
     KnownAsset,
@@ -25,7 +26,7 @@ from damd.catalogue.outdated import (
 )
 from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, PerceptualHash, ReaderVersion, UnmadePreviews, now
+from damd.catalogue.tables import Component, now
 from damd.errors import CatalogueError, FileChangedError, FileError, UnreadableFileError, UnsupportedTypeError
 from damd.filetype import get_mime_type
 from damd.fingerprint import Signature, look_in, take_signature

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 import anyio.to_thread
 
+from damd.catalogue.components import PerceptualHash, Preview, ReaderVersion
 from damd.catalogue.duplicates import Neighbour
 from damd.catalogue.record import FindAlike, Finding, NewAsset, Properties, Recorded, record_asset
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Component, PerceptualHash, Preview, ReaderVersion
+from damd.catalogue.tables import Component
 from damd.errors import ExtraMissingError, FileChangedError
 from damd.events import FileImportedEvent, readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlmodel import Field
 
 from damd.catalogue.belonging import RAW_TYPES
-from damd.catalogue.tables import Capture, Component, ContentIdentifier, Description, PerceptualHash
+from damd.catalogue.components import Capture, ContentIdentifier, Description, PerceptualHash
+from damd.catalogue.tables import Component
 from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
 from damd.results import IngestResult
 from damd.world import World, handles_command

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from damd.catalogue.tables import Capture, Component, Description, SidecarProperties
+from damd.catalogue.components import Capture, Description, SidecarProperties
+from damd.catalogue.tables import Component
 from damd.media.base import Facts, Family, ProcessMediaCommand, process
 from damd.results import IngestResult
 from damd.world import World, handles_command

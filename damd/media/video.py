@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger
 from sqlmodel import Field
 
-from damd.catalogue.tables import Capture, Component, ContentIdentifier, Description
+from damd.catalogue.components import Capture, ContentIdentifier, Description
+from damd.catalogue.tables import Component
 from damd.media.audio import AudioProperties, AudioTags, audio_rows
 from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
 from damd.results import IngestResult

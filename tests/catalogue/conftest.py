@@ -15,12 +15,13 @@ from sqlalchemy import Engine
 from sqlmodel import SQLModel
 
 import damd.media  # noqa: F401 - its tables belong to the schema
+from damd.catalogue.components import Capture, PerceptualHash, Preview
 from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.record import Finding, NewAsset, Properties
 from damd.catalogue.roots import Place
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Capture, PerceptualHash, Preview, Table
+from damd.catalogue.tables import Table
 from damd.catalogue.volumes import VolumeKey
 from damd.fingerprint import Signature
 from damd.media.image import ImageProperties

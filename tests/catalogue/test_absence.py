@@ -25,8 +25,9 @@ from damd.catalogue.absence import (
     note_volumes,
     release,
 )
+from damd.catalogue.failing import record_failure
 from damd.catalogue.outbox import restore_event
-from damd.catalogue.record import Finding, NewAsset, record_asset, record_failure, record_location
+from damd.catalogue.record import Finding, NewAsset, record_asset, record_location
 from damd.catalogue.roots import Place, Roots, claim
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Failure, Location, Root, StoredEvent

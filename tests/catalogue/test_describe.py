@@ -26,8 +26,9 @@ from damd.catalogue.describe import (
     summary,
     volume_at,
 )
+from damd.catalogue.failing import record_failure
 from damd.catalogue.outbox import fan_out
-from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure, record_location
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_location
 from damd.catalogue.roots import Place, Roots, claim
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Location, Root

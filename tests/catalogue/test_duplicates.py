@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import delete, insert, update
 from sqlmodel import Session, col, select
 
+from damd.catalogue.components import NearDuplicate, PerceptualHash, RelatedTo
 from damd.catalogue.duplicates import (
     HashPage,
     Neighbour,
+    count_hashes,
     describe_duplicates,
     exact_duplicates_after,
     hash_page,
@@ -26,7 +28,7 @@ from damd.catalogue.duplicates import (
 from damd.catalogue.record import Finding, NewAsset, record_asset, record_location
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Entity, Location, NearDuplicate, PerceptualHash, Root, now
+from damd.catalogue.tables import Entity, Location, Root, now
 from damd.similarity import Similarity, SimilaritySettings
 
 pytestmark = pytest.mark.anyio
@@ -58,19 +60,29 @@ def add(session: Session, phash: str, crops: str | None = None) -> int:
     asset_id = session.scalars(insert(Entity).values(created_at=now()).returning(col(Entity.id))).one()
     assert asset_id is not None
     session.execute(insert(PerceptualHash).values(entity_id=asset_id, phash=phash, crops=crops))
+    put(session, asset_id)
     return asset_id
+
+
+def put(session: Session, asset_id: int) -> None:
+    """Let this asset lie at a path of its own."""
+    seen = {"size_bytes": 1, "mtime_ns": 0, "ctime_ns": 0, "inode": asset_id, "first_seen_at": now()}
+    session.execute(insert(Location).values(entity_id=asset_id, root="", path=b"/%d" % asset_id, **seen))
 
 
 async def test_hashes_are_read_in_pages_and_without_those_that_mean_nothing(catalogue: Catalogue) -> None:
     rows = [(ALIKE, "0" * 144), (OTHER, None), ("8000000000000000", ""), (ALIKE, None), ("no hash", None)]
     first, second, plain, third, _ = await catalogue.write(lambda session: [add(session, *row) for row in rows])
 
-    assert await catalogue.read(lambda session: hash_page(session, 0, 2)) == (f"{first},{second}", ALIKE + OTHER)
-    assert await catalogue.read(lambda session: hash_page(session, second, 2)) == HashPage(str(third), ALIKE)
+    alike, other, cropped = ALIKE * 10, OTHER * 10, ALIKE + "0" * 144
+    assert await catalogue.read(lambda session: hash_page(session, 0, 2)) == (f"{first},{second}", cropped + other)
+    assert await catalogue.read(lambda session: hash_page(session, second, 2)) == HashPage(str(third), alike)
     assert await catalogue.read(lambda session: hash_page(session, third, 2)) is None
-    assert await catalogue.read(lambda session: hashes_after(session, first)) == [(second, OTHER), (third, ALIKE)]
-    found = await catalogue.read(lambda session: hashes_of(session, [first, plain, third, 10**6]))
-    assert found == {first: (ALIKE, "0" * 144), third: (ALIKE, None)}
+    assert await catalogue.read(lambda session: hashes_after(session, first)) == [(second, other), (third, alike)]
+    await lose(catalogue, second)
+    found = await catalogue.read(lambda session: hashes_of(session, [first, second, plain, third, 10**6]))
+    assert sorted(found) == [(first, cropped), (third, alike)]
+    assert await catalogue.read(lambda session: count_hashes(session, first, plain)) == 2
 
 
 async def test_alike_pictures_that_two_processes_import_at_the_same_moment_find_each_other(
@@ -112,6 +124,7 @@ async def test_a_number_that_was_given_earlier_and_commits_later_is_still_found(
     def commit_late(session: Session) -> None:
         session.execute(insert(Entity).values(id=first, created_at=now()))
         session.execute(insert(PerceptualHash).values(entity_id=first, phash=ALIKE))
+        put(session, first)
 
     await catalogues[1].write(commit_late)
     for _ in range(100):
@@ -148,6 +161,36 @@ async def test_neighbours_that_are_found_again_take_the_place_of_those_before(
     assert [pair[1:] for pair in pairs] == [(three, four, 6), (two, four, 1)]
     await catalogue.write(lambda session: record_neighbours(session, four, [], again=True))
     assert await catalogue.read(lambda session: session.exec(select(NearDuplicate)).all()) == []
+
+
+async def test_pairs_that_nobody_looked_at_again_stay_as_long_as_they_are_right(catalogue: Catalogue) -> None:
+    close = f"{int(ALIKE, 16) ^ 0b111:016x}"
+    mine, away, far, *crowd = await catalogue.write(
+        lambda session: [add(session, phash) for phash in (close, ALIKE, OTHER, *[ALIKE] * 120)]
+    )
+    everyone = [Neighbour(each, 3) for each in (away, far, *crowd)]
+    await catalogue.write(lambda session: record_neighbours(session, mine, everyone))
+    await lose(catalogue, away)
+
+    def others(session: Session) -> set[int]:
+        return set(session.scalars(select(col(NearDuplicate.entity_id))))
+
+    nearest = [Neighbour(each, 3) for each in crowd[:100]]
+    await catalogue.write(lambda session: record_neighbours(session, mine, nearest, again=True))
+    assert await catalogue.read(others) == {away, *crowd}
+    await catalogue.write(lambda session: record_neighbours(session, mine, nearest[:5], again=True))
+    assert await catalogue.read(others) == {away, *crowd[:5]}
+
+
+async def test_what_belongs_together_is_no_pair(catalogue: Catalogue, asset_ids: list[int]) -> None:
+    one, two, three, four = asset_ids
+    await catalogue.write(lambda session: record_neighbours(session, two, [Neighbour(one, 0), Neighbour(three, 2)]))
+    await catalogue.write(lambda session: record_neighbours(session, four, [Neighbour(three, 1)]))
+    relations = [(one, "raw", two), (two, "rendition", one), (three, "live_video", four), (four, "live_photo", three)]
+    rows = [{"entity_id": entity_id, "kind": kind, "other_id": other} for entity_id, kind, other in relations]
+    await catalogue.write(lambda session: session.execute(insert(RelatedTo), rows))
+    pairs = await catalogue.read(lambda session: pairs_after(session, 0))
+    assert [pair[1:] for pair in pairs] == [(two, three, 2)]
 
 
 async def test_a_pair_of_which_one_lies_nowhere_any_more_is_left_out(

@@ -10,6 +10,16 @@ import pytest
 from sqlalchemy import delete, update
 from sqlmodel import col, select
 
+from damd.catalogue.components import (
+    Capture,
+    FailedReading,
+    PerceptualHash,
+    Preview,
+    ReaderVersion,
+    RelatedTo,
+    UnmadePreviews,
+)
+from damd.catalogue.failing import record_failure
 from damd.catalogue.outdated import (
     FILETYPE,
     Outdated,
@@ -25,22 +35,10 @@ from damd.catalogue.outdated import (
     unsupported_page,
 )
 from damd.catalogue.queries import find_path
-from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import (
-    Capture,
-    Component,
-    FailedReading,
-    FileProperties,
-    Location,
-    PerceptualHash,
-    Preview,
-    ReaderVersion,
-    RelatedTo,
-    UnmadePreviews,
-    now,
-)
+from damd.catalogue.tables import Component, FileProperties, Location, now
 from damd.errors import BrokenFileError, FileError, UnsupportedTypeError
 from damd.media.image import FAMILY, ImageProperties
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session
 
+from damd.catalogue.failing import record_failure
 from damd.catalogue.queries import (
     KnownPath,
     does_hash_exist,
@@ -19,7 +20,7 @@ from damd.catalogue.queries import (
     find_path,
     is_path_imported,
 )
-from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Root

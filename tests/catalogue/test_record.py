@@ -18,32 +18,14 @@ from sqlalchemy import Engine, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, select
 
+from damd.catalogue.components import Capture, PerceptualHash, Preview
+from damd.catalogue.failing import forget_failures, forget_outdated, record_failure
 from damd.catalogue.outbox import restore_event, store_event
 from damd.catalogue.queries import find_asset, find_path
-from damd.catalogue.record import (
-    Finding,
-    NewAsset,
-    Properties,
-    Recorded,
-    forget_failures,
-    forget_outdated,
-    record_asset,
-    record_failure,
-    record_location,
-)
+from damd.catalogue.record import Finding, NewAsset, Properties, Recorded, record_asset, record_location
 from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import (
-    Capture,
-    ContentHash,
-    Entity,
-    Failure,
-    FileProperties,
-    Location,
-    PerceptualHash,
-    Preview,
-    StoredEvent,
-)
+from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location, StoredEvent
 from damd.errors import BrokenFileError, FileChangedError, UnsupportedTypeError
 from damd.events import FileImportedEvent
 from damd.fingerprint import Signature

@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, delete, update
 from sqlmodel import Session, col, select
 
+from damd.catalogue.failing import record_failure
 from damd.catalogue.outbox import restore_event
 from damd.catalogue.queries import FormerLocation, former_by_content, former_by_inode
-from damd.catalogue.record import (
-    Finding,
-    NewAsset,
-    record_asset,
-    record_failure,
-    record_link,
-    record_location,
-    record_move,
-)
+from damd.catalogue.record import Finding, NewAsset, record_asset, record_link, record_location, record_move
 from damd.catalogue.roots import Place
 from damd.catalogue.tables import ContentHash, Entity, Failure, Location, StoredEvent, Volume
 from damd.catalogue.volumes import VolumeKey

@@ -16,22 +16,12 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select, update
 
 from damd.catalogue.belonging import File, pairs
+from damd.catalogue.components import Capture, ContentIdentifier, Description, RelatedTo, SidecarProperties
 from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.related import relate, related, unrelate_if_gone
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import (
-    Capture,
-    Component,
-    ContentIdentifier,
-    Description,
-    Entity,
-    Location,
-    RelatedTo,
-    Root,
-    SidecarProperties,
-    now,
-)
+from damd.catalogue.tables import Component, Entity, Location, Root, now
 from damd.fingerprint import Signature
 
 pytestmark = pytest.mark.anyio

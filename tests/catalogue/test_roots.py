@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, update
 from sqlmodel import Session, col, select
 
+from damd.catalogue.failing import record_failure
 from damd.catalogue.queries import find_path
-from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_failure
+from damd.catalogue.record import Finding, NewAsset, Properties, record_asset
 from damd.catalogue.roots import Place, Roots, claim, known_roots
 from damd.catalogue.tables import Failure, Location, Root, Volume
 from damd.catalogue.volumes import VolumeKey

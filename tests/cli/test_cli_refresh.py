@@ -22,7 +22,7 @@ def setup(world):
 """
 VERSE = """
 from dataclasses import dataclass
-from damd.catalogue.tables import Description
+from damd.catalogue.components import Description
 from damd.errors import UnsupportedTypeError
 from damd.media.base import Families, Family, ProcessMediaCommand, process
 from damd.sandbox import Sandbox

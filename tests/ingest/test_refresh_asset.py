@@ -14,20 +14,12 @@ from pictures import make_picture
 from sqlalchemy import delete, update
 from sqlmodel import col, select
 
+from damd.catalogue.components import Description, PerceptualHash, Preview, ReaderVersion
 from damd.catalogue.describe import describe_assets
 from damd.catalogue.outdated import FILETYPE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import (
-    Component,
-    Description,
-    Failure,
-    FileProperties,
-    PerceptualHash,
-    Preview,
-    ReaderVersion,
-    now,
-)
+from damd.catalogue.tables import Component, Failure, FileProperties, now
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.ingest.outdated import count_outdated, is_still_unread, outdated_assets, unsupported_files
 from damd.ingest.refresh_asset import RefreshAssetCommand, RefreshResult

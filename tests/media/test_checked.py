@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from damd.catalogue.tables import Capture, Component, Description
+from damd.catalogue.components import Capture, Description
+from damd.catalogue.tables import Component
 from damd.errors import BrokenFileError
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.media.image import ImageProperties

@@ -12,7 +12,8 @@ import sqlalchemy
 from sqlmodel import Session, col, select, update
 from watch.scanning import CARD, OWN, WHOLE, Bench, ManyMounts
 
-from damd.catalogue.record import Finding, record_failure
+from damd.catalogue.failing import record_failure
+from damd.catalogue.record import Finding
 from damd.catalogue.roots import Place
 from damd.catalogue.tables import Failure, Location, Volume, now
 from damd.errors import BrokenFileError, CatalogueUnavailableError, WatchLostError
