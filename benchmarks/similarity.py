@@ -40,7 +40,8 @@ from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Entity, Location, Table, now
 from damd.readers.likeness import likeness
-from damd.similarity import Similarity, SimilaritySettings
+from damd.similarity import SimilaritySettings
+from damd.similarity.resource import Similarity
 
 DISTANCES = (2, 4, 6, 8, 10, 12)
 BURST = 20_000

@@ -28,7 +28,7 @@ from damd.media import FAMILIES
 from damd.media.base import Families
 from damd.mounts import Mounts
 from damd.sandbox import Sandbox
-from damd.similarity import Similarity
+from damd.similarity.resource import Similarity
 from damd.thumbnails import Thumbnails, in_use
 from damd.world import World
 

@@ -50,6 +50,7 @@ from damd.world import World
 _log = structlog.get_logger(__name__)
 
 _LOCK = "daemon.lock"
+_TOLD = {"ignore", "include", "recursive", "follow_symlinks"}  # of a root's settings, for who asks without them
 _CANARIES = "canaries"
 """Files that are touched to see whether the kernel's events still arrive; one for each root, none in a root."""
 _MIND_STATE_S = 5.0
@@ -236,6 +237,7 @@ class Daemon:
                     **dataclasses.asdict(root.state),
                     "held": root.held,
                     "waiting": self._intake.waiting_in(root.tree.root),
+                    "settings": root.settings.model_dump(mode="json", include=_TOLD),
                 }
                 for root in self._roots
             ],

@@ -41,10 +41,10 @@ from damd.errors import (
     ReaderCrashedError,
     ReaderUnavailableError,
 )
-from damd.explain import in_time, why_unlistable
 from damd.ingest.outdated import count_outdated
 from damd.media.base import Extra, Families
 from damd.mounts import filesystem_type, is_network_mount
+from damd.patience import in_time, why_unlistable
 from damd.sandbox import Sandbox
 from damd.watch.base import RootSettings
 from damd.world import World

@@ -13,16 +13,12 @@ import functools
 import os
 import re
 import stat
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import anyio
-import anyio.from_thread
-import anyio.lowlevel
 from sqlmodel import Session
 
 from damd import control
@@ -37,16 +33,14 @@ from damd.errors import DamdError, MissingResourceError
 from damd.events import readable, readable_path
 from damd.fingerprint import Signature
 from damd.mounts import Mounts
+from damd.patience import in_time, why_unlistable
 from damd.settings import format_duration
 from damd.watch.base import RootSettings
 from damd.watch.ignore import NOT_INCLUDED, IgnoreRules
 from damd.watch.patterns import Rule
 from damd.world import World
 
-_ANSWER_S = 5.0  # for one look at the disk
 _GONE = (FileNotFoundError, NotADirectoryError)
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +142,10 @@ async def explain(world: World, path: Path, *, daemon: Mapping[str, Any] | None)
     config, catalogue = world.get_resource(Config), _catalogue_of(world)
     states = {each["name"]: each for each in await catalogue.read(root_states)} if catalogue else {}
     with closing(Mounts()) as mounts:
-        following = [name for name, root in config.roots.items() if root.follow_symlinks]
+        settings = _settings(config, daemon)
+        following = [name for name, root in settings.items() if root.follow_symlinks]
         roots = Roots(known := await _roots(config, catalogue), mounts, following)
-        look = functools.partial(_look, path, roots, {root.path: root.name for root in known}, config)
+        look = functools.partial(_look, path, roots, {root.path: root.name for root in known}, config, settings)
         try:
             seen = await in_time(look)
         except TimeoutError:
@@ -169,42 +164,6 @@ async def explain(world: World, path: Path, *, daemon: Mapping[str, Any] | None)
     )
     look_up = functools.partial(_with_what_is_known, explanation=explanation, seen=seen, roots=roots)
     return await catalogue.read(look_up) if catalogue is not None else explanation
-
-
-async def in_time(call: Callable[[], Result]) -> Result:
-    """What a call that looks at the disk returns or raises; if it hangs, nobody waits for it, now or at the end.
-
-    Raises:
-        TimeoutError: It has not come back within 5 s.
-    """
-    done, token = anyio.Event(), anyio.lowlevel.current_token()
-    results: list[Result] = []
-    errors: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
-            errors.append(error)
-        with suppress(RuntimeError, anyio.RunFinishedError):  # nobody waits any more
-            anyio.from_thread.run_sync(done.set, token=token)
-
-    with anyio.fail_after(_ANSWER_S):
-        # Not anyio's own: the interpreter waits for those before it ends.
-        threading.Thread(target=run, daemon=True).start()
-        await done.wait()
-    for error in errors:
-        raise error
-    return results[0]
-
-
-def why_unlistable(folder: bytes) -> str | None:
-    """Why a folder cannot be listed, as the system says it; None if it can. Blocks, perhaps for ever."""
-    try:
-        os.scandir(folder).close()
-    except OSError as error:
-        return error.strerror
-    return None
 
 
 def _spelt(path: Path, roots: Roots) -> Place:
@@ -228,7 +187,19 @@ async def _roots(config: Config, catalogue: Catalogue | None) -> list[Root]:
     return [Root(name=name, path=path) for name, path in known.items()]
 
 
-def _look(path: Path, roots: Roots, names: Mapping[bytes, str], config: Config) -> _Look:
+def _settings(config: Config, daemon: Mapping[str, Any] | None) -> dict[str, RootSettings]:
+    """Each root's settings: the configuration's, or, of one that it does not name, those of the daemon that runs."""
+    known = dict(config.roots)
+    for root in daemon["roots"] if daemon is not None else ():
+        if root["name"] not in known:
+            with suppress(KeyError, ValueError):  # a daemon of another version
+                known[root["name"]] = RootSettings(path=root["path"], **root["settings"])
+    return known
+
+
+def _look(
+    path: Path, roots: Roots, names: Mapping[bytes, str], config: Config, settings: Mapping[str, RootSettings]
+) -> _Look:
     """Blocks, perhaps for ever."""
     raw = os.fsencode(path)
     place, link = roots.place(raw), None
@@ -242,8 +213,8 @@ def _look(path: Path, roots: Roots, names: Mapping[bytes, str], config: Config) 
     if (absolute + b"/").startswith(os.path.realpath(os.fsencode(config.state)) + b"/"):
         ignored = Ignored(because="state")
     elif place.root and ignored is None:
-        folder, settings = roots.folder(place.root), config.roots.get(place.root)
-        ignored = _ignored(place.path, folder, settings, is_directory=there == "folder")
+        folder, rules = roots.folder(place.root), settings.get(place.root)
+        ignored = _ignored(place.path, folder, rules, is_directory=there == "folder")
     volume = None
     with suppress(OSError):
         volume = roots.volume_of(place)

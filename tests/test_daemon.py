@@ -372,6 +372,9 @@ def test_the_status_of_a_running_daemon(shared: Running) -> None:
     assert status["pid"] == shared.daemon.process.pid
     assert status["state"] == str(shared.state)
     at_work = {"backend": "native", "scanning": False, "held": None, "renewals": 0, "unwatched": 0, "waiting": 0}
+    settings = [root.pop("settings") for root in status["roots"]]
+    assert [each["recursive"] for each in settings] == [True, False]
+    assert set(settings[0]) == {"ignore", "include", "recursive", "follow_symlinks"}
     assert status["roots"] == [
         {"name": "inbox", "path": str(shared.inbox)} | at_work,
         {"name": "plain", "path": str(shared.flat)} | at_work,

@@ -16,7 +16,7 @@ import anyio.to_thread
 import pytest
 from sqlmodel import Session, update
 
-from damd import control, explain
+from damd import control, explain, patience
 from damd.catalogue import absence
 from damd.catalogue.absence import candidates, mark_missing
 from damd.catalogue.failing import record_failure
@@ -203,16 +203,16 @@ async def test_a_disk_that_does_not_answer_is_not_waited_for(
     world: World, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = await ingest(world, inbox / "a.txt")
-    monkeypatch.setattr(explain, "_ANSWER_S", 0)
+    monkeypatch.setattr(patience, "_ANSWER_S", 0)
     expected = "is out of reach: it does not answer. It is known as asset 1, and is not taken for deleted."
     assert await say(world, path) == expected
 
 
 async def test_a_look_that_hangs_outlives_whoever_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(explain, "_ANSWER_S", 0.01)
+    monkeypatch.setattr(patience, "_ANSWER_S", 0.01)
     goes_on = threading.Event()
     with pytest.raises(TimeoutError):
-        await explain.in_time(goes_on.wait)
+        await patience.in_time(goes_on.wait)
     (left,) = [thread for thread in threading.enumerate() if thread.name.endswith("(run)")]
     assert left.daemon, "the interpreter would wait for it at its end"
     goes_on.set()

@@ -23,7 +23,9 @@ from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Entity, Location, Table, now
 from damd.readers.likeness import likeness
-from damd.similarity import Groups, Similarity, SimilaritySettings
+from damd.similarity import SimilaritySettings
+from damd.similarity.groups import Groups
+from damd.similarity.resource import Similarity
 
 pytestmark = pytest.mark.anyio
 

@@ -267,6 +267,7 @@ def _failure(failure: Failure, roots: Roots) -> dict[str, Any]:
         **_readable(roots.path_of(Place(failure.root, failure.path))),
         "root": failure.root or None,
         "reason": failure.reason,
+        "mime_type": failure.mime_type,
         "permanent": failure.permanent,
         "attempts": failure.attempts,
         "first_failed_at": _moment(failure.first_failed_at),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _PAGE = 200
 _KIND, _SIZE = 19, 11  # columns, wide enough for nearly all
+_FOR_PROGRAMS = {"perceptual_hash", "frame_hash", "reader_version", "unmade_previews"}  # --json has them
 _SHORTEST_HASH = 6  # of what is taken for the beginning of a SHA-256
 
 assets = typer.Typer(no_args_is_help=True, help="List and show the assets in the catalogue.", rich_markup_mode=None)
@@ -168,12 +169,15 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, object]]:
 
 def _print_asset(asset: dict[str, Any]) -> None:
     rows: list[tuple[str, object]] = [
-        (name, asset[name]) for name in ("asset_id", "sha256", "size_bytes", "mime_type", "family", "first_name")
+        (name, asset[name])
+        for name in ("asset_id", "sha256", "size_bytes", "mime_type", "family", "first_name")
+        if asset[name] is not None
     ]
     rows += [("location", location["path"] + _if_missing(location)) for location in asset["locations"]]
     rows += [("preview", preview["path"]) for preview in asset["previews"]]
     for name, columns in asset["components"].items():
-        rows += _flat(name, columns)
+        if name not in _FOR_PROGRAMS:
+            rows += _flat(name, columns)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(f"{name:<{width}}  {printable(str(value))}")

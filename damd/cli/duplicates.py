@@ -21,7 +21,7 @@ from damd.cli.application import (
 
 if TYPE_CHECKING:
     from damd.config import Config
-    from damd.similarity import Group
+    from damd.similarity.groups import Group
     from damd.world import World
 
 _PAGE = 200
@@ -37,7 +37,7 @@ def duplicates(
         int | None,
         typer.Option(
             min=0,
-            max=64,
+            max=16,
             metavar="BITS",
             help="How different pictures that look alike may be, at most; no more than was configured is known.",
         ),
@@ -93,7 +93,7 @@ async def _near_groups(world: World, distance: int | None) -> AsyncIterator[dict
 async def _group(world: World, distance: int | None) -> list[Group]:
     from damd.catalogue.duplicates import pairs_after
     from damd.catalogue.store import Catalogue
-    from damd.similarity import Groups
+    from damd.similarity.groups import Groups
 
     catalogue, after = world.get_resource(Catalogue), 0
     groups = Groups()

@@ -77,7 +77,8 @@ async def _list(config: Config, as_json: bool) -> None:
                     print_json(failure)
                     continue
                 then = "final" if failure["permanent"] else f"again at {failure['next_attempt_at']}"
-                typer.echo(printable(f"{failure['path']}: {failure['reason']} ({then})"))
+                kind = f", {failure['mime_type']}" if failure["mime_type"] else ""
+                typer.echo(printable(f"{failure['path']}: {failure['reason']} ({then}{kind})"))
             after = failed[-1]["failure_id"]
 
 

@@ -105,7 +105,7 @@ def _folder(root: dict[str, Any]) -> bytes:
 
 async def _problem(folder: bytes) -> str | None:
     """Why a root's folder cannot be listed; None if it can."""
-    from damd.explain import in_time, why_unlistable
+    from damd.patience import in_time, why_unlistable
 
     try:
         return await in_time(functools.partial(why_unlistable, folder))

@@ -51,6 +51,8 @@ _SIGNED: tuple[tuple[bytes, Answer], ...] = (
     (rb"\xc5\xd0\xd3\xc6|%!PS-Adobe-\d\.\d EPSF", "image/x-eps"),
     (rb"%!PS", "application/postscript"),
     (rb"(?:\xef\xbb\xbf)?\s*+%PDF-", "application/pdf"),
+    (rb"OTTO\0", "font/otf"),
+    (rb"\0\x01\0\0\0[\x04-\x40]", "font/ttf"),
     (rb"PK\x03\x04", judge_zip),
     (rb"\0.{3}ftyp.{4}", judge_brands),
     (rb"RIFF....AVI ", "video/x-msvideo"),

@@ -34,7 +34,7 @@ from damd.ingest.failures import GONE, as_file_error
 from damd.ingest.outdated import is_read_again, path_of, read_today
 from damd.ingest.policy import RootPolicies
 from damd.media.base import Families, Family, Reading, find_alike, preview_row, read_media
-from damd.similarity import Similarity
+from damd.similarity.resource import Similarity
 from damd.thumbnails import Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World, handles_command
 

@@ -31,7 +31,7 @@ from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, t
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.sandbox import Sandbox
-from damd.similarity import Similarity
+from damd.similarity.resource import Similarity
 from damd.thumbnails import Drafts, Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World
 

@@ -166,10 +166,6 @@ class Scanner:
         """
         before, self.held = self.held, because
         root = self._tree.root
-        if because is not None and because != before:
-            _log.warning("root held", root=root, reason=because)
-        elif because is None and before is not None:
-            _log.info("root released", root=root)
         try:
             if because is None:
                 await self._around.catalogue.write(functools.partial(absence.release, root=root))
@@ -180,6 +176,11 @@ class Scanner:
         except CatalogueUnavailableError as error:
             if because != before:  # it is tried again, of a root that is not there every two seconds
                 _log.warning("a root's state could not be noted", root=root, error=str(error))
+        # Last, so that who reads it can accept it at once.
+        if because is not None and because != before:
+            _log.warning("root held", root=root, reason=because)
+        elif because is None and before is not None:
+            _log.info("root released", root=root)
 
     @property
     def _allowed(self) -> int:

@@ -29,7 +29,8 @@ from damd.catalogue.record import Finding, NewAsset, record_asset, record_locati
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Entity, Location, Root, now
-from damd.similarity import Similarity, SimilaritySettings
+from damd.similarity import SimilaritySettings
+from damd.similarity.resource import Similarity
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session
 
 from damd.catalogue.engine import WRITES
-from damd.catalogue.schema import alembic_config, upgrade
+from damd.catalogue.schema import alembic_config, head_revision, upgrade
 from damd.catalogue.tables import Component, Entity, Table, now
 from damd.errors import CatalogueError, CatalogueTooNewError
 
@@ -344,6 +344,12 @@ def test_the_foreign_keys_of_a_migrated_catalogue_hold(empty: Engine) -> None:
     with empty.begin() as connection:
         connection.execute(text("DELETE FROM entity WHERE id = 1"))
         assert connection.execute(text("SELECT count(*) FROM location")).scalar_one() == 0
+
+
+def test_the_last_migration_is_told_by_its_name(empty: Engine) -> None:
+    with empty.connect() as connection:
+        scripts = ScriptDirectory.from_config(alembic_config(connection, Table.metadata))
+    assert head_revision() == scripts.get_current_head()
 
 
 def test_several_catalogues_may_be_opened_at_once_in_one_process(

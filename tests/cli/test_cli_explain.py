@@ -96,3 +96,19 @@ def until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
+
+
+def test_a_daemon_with_a_configuration_tells_one_without_it_what_is_ignored(
+    config: Path, state: Path, start: Start
+) -> None:
+    inbox = config.parent / "inbox"
+    config.write_text(f"watch: [{{path: {inbox}, ignore: [drafts/], include: ['*.txt'], unsupported: catalogue}}]\n")
+    (inbox / "drafts").mkdir()
+    start("run", "--config", config, "--state", state)
+    until(lambda: run_damd("status", "--state", state).code == 0, "the daemon")
+    draft, picture = inbox / "drafts" / "a.txt", inbox / "a.jpg"
+    told = run_damd("explain", draft, picture, "--state", state)
+    assert (told.code, told.err) == (0, "")
+    first, second = told.out.splitlines()
+    assert first == f'{draft} is ignored: "drafts/" (the configuration) ignores its folder {inbox}/drafts.'
+    assert second.startswith(f"{picture} is left out: ")

@@ -13,7 +13,7 @@ def test_failures_are_listed_with_their_reason_and_what_becomes_of_them(tmp_path
     run_damd("ingest", poem, "--state", tmp_path / "state")
 
     listed = run_damd("failures", "list", "--state", tmp_path / "state")
-    assert (listed.code, listed.out) == (0, f"{tmp_path}/poem\\n.txt: Unsupported file type (final)\n")
+    assert (listed.code, listed.out) == (0, f"{tmp_path}/poem\\n.txt: Unsupported file type (final, text/plain)\n")
 
     [failure] = run_damd("failures", "list", "--json", "--state", tmp_path / "state").objects
     assert failure["path"] == str(poem)

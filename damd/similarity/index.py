@@ -1,4 +1,4 @@
-"""Who looks like whom: perceptual hashes compared, and what belongs together by them.
+"""Perceptual hashes compared, all of them, in memory.
 
 Two pictures are as far apart as the fewest bits in which the hash of one of them differs from the other's own, or from
 that of one of its slight crops (see `damd.readers.likeness`). To compare all of these with a million pictures takes
@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 from sqlmodel import Session
 
 from damd.catalogue.components import PerceptualHash
@@ -27,7 +25,6 @@ from damd.catalogue.duplicates import (
     DIGITS,
     MOST_NEIGHBOURS,
     Neighbour,
-    Pair,
     count_hashes,
     hash_page,
     hashes_after,
@@ -36,7 +33,6 @@ from damd.catalogue.duplicates import (
     take_turns,
 )
 from damd.catalogue.store import Catalogue
-from damd.settings import Settings
 
 _FARTHER = 14
 """How many bits the own hashes of two pictures may be farther apart than the pictures.
@@ -73,13 +69,6 @@ Ids = npt.NDArray[np.int64]
 Bits = npt.NDArray[np.uint64]
 
 
-class SimilaritySettings(Settings):
-    """The section ``similarity:``."""
-
-    distance: int = Field(default=6, ge=0, le=16)
-    """The most bits in which the hashes of pictures that look alike differ."""
-
-
 class _Rows(NamedTuple):
     """Assets, their own hashes, the nine of each one's crops, and whether an asset was seen to lie nowhere."""
 
@@ -110,16 +99,16 @@ class _Known(NamedTuple):
     settled: int = 0
 
 
-class Similarity:
-    """The hashes of all assets in memory, 89 bytes each; a resource of the World.
+class Index:
+    """The hashes of all assets in memory, 89 bytes each.
 
     What is in memory may lag behind, and may be of assets that changed: it only says whom to look at. What counts is
     read within the transaction that records a new asset. What another process hashes later, of an asset that had been
     there without hashes, is found by counting; hashes that it changes, once everything is read again.
     """
 
-    def __init__(self, settings: SimilaritySettings) -> None:
-        self.settings = settings
+    def __init__(self, distance: int) -> None:
+        self._distance = distance
         # One thread reads the catalogue into `_room` and the one that writes looks at `_known`, which is a part of it:
         # the first changes nothing that the other relies on but a hash that is in `_learnt` as well.
         self._room, self._size, self._floor = _empty(), 0, 0
@@ -227,7 +216,7 @@ class Similarity:
             wanted = asked[asked != asset_id]
             present = _as_rows(hashes_of(session, wanted.tolist()))
             distances = _apart(own[0], crops, present)
-            is_near = distances <= self.settings.distance
+            is_near = distances <= self._distance
             found += zip(distances[is_near].tolist(), present.asset_ids[is_near].tolist(), strict=True)
             _mark_gone(rows, wanted, present.asset_ids)
             if len(found) >= MOST_NEIGHBOURS:
@@ -242,9 +231,9 @@ class Similarity:
         latest = _as_rows([*hashes_after(session, self._known.watermark), *self._learnt])
         near, gone = [], []
         for rows in (self._known.rows, latest):
-            close = rows.part(_candidates(rows, own, self.settings.distance + _FARTHER))
+            close = rows.part(_candidates(rows, own, self._distance + _FARTHER))
             distances = _apart(own, crops, close).astype(np.int64)
-            is_near = distances <= self.settings.distance
+            is_near = distances <= self._distance
             keys = np.column_stack([distances, close.asset_ids])
             near.append(keys[is_near & ~close.gone])
             gone.append(keys[is_near & close.gone])
@@ -313,38 +302,3 @@ def _as_bits(digits: str) -> Bits:
     # fromhex() overlooks spaces.
     is_sound = 2 * len(raw) == len(digits) and len(digits) % DIGITS == 0
     return np.frombuffer(raw if is_sound else b"", ">u8").astype(np.uint64)
-
-
-Group = list[tuple[int, int]]
-"""Assets by their numbers, each with the fewest bits between it and another of the group."""
-
-
-class Groups:
-    """What belongs together by pairs that look alike, also where it takes others in between."""
-
-    def __init__(self) -> None:
-        self._parents: dict[int, int] = {}
-        self._nearest: dict[int, int] = {}
-
-    def add(self, pairs: Iterable[Pair]) -> None:
-        """Bring together what these pairs are made of."""
-        for pair in pairs:
-            for asset_id in (pair.one, pair.other):
-                self._parents.setdefault(asset_id, asset_id)
-                self._nearest[asset_id] = min(pair.distance, self._nearest.get(asset_id, pair.distance))
-            one, other = self._first(pair.one), self._first(pair.other)
-            self._parents[max(one, other)] = min(one, other)
-
-    def found(self) -> list[Group]:
-        """The groups in the order of their first assets, and so are the assets within."""
-        groups: dict[int, Group] = defaultdict(list)
-        for asset_id in sorted(self._parents):
-            groups[self._first(asset_id)].append((asset_id, self._nearest[asset_id]))
-        return list(groups.values())
-
-    def _first(self, asset_id: int) -> int:
-        """The first asset of its group."""
-        while (parent := self._parents[asset_id]) != asset_id:
-            self._parents[asset_id] = self._parents[parent]  # the next search is shorter
-            asset_id = parent
-        return asset_id

@@ -1,0 +1,53 @@
+"""Looks at a disk that may not answer, for who asks once and goes home; the daemon has `damd.fingerprint.look_in`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+
+_ANSWER_S = 5.0  # for one look at the disk
+
+Result = TypeVar("Result")
+
+
+async def in_time(call: Callable[[], Result]) -> Result:
+    """What a call that looks at the disk returns or raises; if it hangs, nobody waits for it, now or at the end.
+
+    Raises:
+        TimeoutError: It has not come back within 5 s.
+    """
+    done, token = anyio.Event(), anyio.lowlevel.current_token()
+    results: list[Result] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            errors.append(error)
+        with suppress(RuntimeError, anyio.RunFinishedError):  # nobody waits any more
+            anyio.from_thread.run_sync(done.set, token=token)
+
+    with anyio.fail_after(_ANSWER_S):
+        # Not anyio's own: the interpreter waits for those before it ends.
+        threading.Thread(target=run, daemon=True).start()
+        await done.wait()
+    for error in errors:
+        raise error
+    return results[0]
+
+
+def why_unlistable(folder: bytes) -> str | None:
+    """Why a folder cannot be listed, as the system says it; None if it can. Blocks, perhaps for ever."""
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        return error.strerror
+    return None
