@@ -8,12 +8,11 @@ either of them is to a crop of the other: that finds 99 % of these copies, and n
 
 from __future__ import annotations
 
-import imagehash
 import numpy as np
 from PIL import Image
 
 from damd.readers.pixels import flatten
-from damd.readers.previews import HASH_EDGE, fit, shrink
+from damd.readers.previews import HASH_EDGE, fit, frequencies, hash_of, shrink
 
 _NEAR, _FAR = 0.05, 0.95
 _CROPS = (
@@ -32,13 +31,6 @@ _CROPS = (
 _CROPS_EDGE = 128
 """The longest edge, in pixels, of what crops are cut from; more pixels take longer, and find no more copies."""
 
-_EDGE, _FREQUENCIES = 32, 8
-"""What imagehash makes of a picture, in pixels, and how many of the lowest frequencies in each direction it keeps."""
-_SIZE = (_EDGE, _EDGE)
-
-# The discrete cosine transform (type 2, not normalised), as imagehash takes it, for these frequencies alone.
-_COSINES = 2 * np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * (2 * np.arange(_EDGE)[None, :] + 1) / (2 * _EDGE))
-
 _PLAIN_BELOW = 25
 """The median of the frequencies' strengths below which a picture is too plain.
 
@@ -56,22 +48,15 @@ def likeness(image: Image.Image) -> dict[str, str]:
         nothing where the picture is too plain for its hash to mean anything.
     """
     grey = flatten(shrink(image, HASH_EDGE)).convert("L")
-    crops = "" if _is_plain(grey) else "".join(_hashes_of_crops(grey))
-    return {"phash": str(imagehash.phash(grey)), "crops": crops}
+    strengths = frequencies(grey)
+    is_plain = np.median(np.abs(strengths).flatten()[1:]) < _PLAIN_BELOW  # the first is the picture's brightness
+    return {"phash": hash_of(strengths), "crops": "" if is_plain else "".join(_hashes_of_crops(grey))}
 
 
 def _hashes_of_crops(grey: Image.Image) -> list[str]:
     small = grey.resize(fit(grey.size, _CROPS_EDGE), Image.Resampling.BOX)
     width, height = small.size
-    # Each as small as phash() makes it itself: its edges may lie between two pixels here.
-    crops = (
-        small.resize(_SIZE, Image.Resampling.LANCZOS, (width * left, height * top, width * right, height * bottom))
+    return [
+        hash_of(frequencies(small, (width * left, height * top, width * right, height * bottom)))
         for left, top, right, bottom in _CROPS
-    )
-    return [str(imagehash.phash(crop)) for crop in crops]
-
-
-def _is_plain(grey: Image.Image) -> bool:
-    pixels = np.asarray(grey.resize(_SIZE, Image.Resampling.LANCZOS), dtype=np.float64)
-    strengths = np.abs(_COSINES @ pixels @ _COSINES.T).flatten()
-    return bool(np.median(strengths[1:]) < _PLAIN_BELOW)  # the first is the picture's brightness
+    ]
