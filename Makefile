@@ -39,8 +39,9 @@ run: install
 	@echo "in another terminal: $(BIN)/damd assets list --state ./damd-state. Ctrl-C ends it."
 	@exec $(BIN)/damd run --watch ./inbox --state ./damd-state
 
+# One process more than there are processors, since many tests wait for processes of their own.
 test: install-dev
-	$(BIN)/pytest --numprocesses=auto --dist=worksteal
+	$(BIN)/pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=worksteal
 
 # ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
 # or renames. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
