@@ -26,17 +26,8 @@ from damd.readers.metadata.exif import read_exif, read_orientation
 from damd.readers.metadata.image import read_metadata
 from damd.readers.opening import opened
 from damd.readers.pixels import make_resizable, to_srgb, without_empty_alpha
-from damd.readers.previews import edge_for, fit, write_previews
+from damd.readers.previews import UPRIGHT, edge_for, fit, write_previews
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _COUNTED = ("AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that hold pages or frames; what others count are layers or sizes of one picture."""
 _EMPTY_ALPHA = ("DDS", "ICO", "TGA")
@@ -108,8 +99,8 @@ def _decode(file: IO[bytes], name: str, edge: int, max_pixels: int) -> tuple[Ima
     facts["frames"] = count_frames(image, file) if name in _COUNTED else 1
     small = make_resizable(image)
     small.thumbnail((edge, edge), Image.Resampling.HAMMING, reducing_gap=2.0)
-    if orientation in _UPRIGHT:
-        small = small.transpose(_UPRIGHT[orientation])
+    if orientation in UPRIGHT:
+        small = small.transpose(UPRIGHT[orientation])
     facts["width"], facts["height"] = size if orientation < 5 else size[::-1]
     small = to_srgb(small, icc_profile)
     if name in _EMPTY_ALPHA:

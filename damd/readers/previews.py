@@ -26,6 +26,17 @@ from PIL import (
 
 from damd.readers.pixels import flatten
 
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""How a picture is turned upright, by EXIF's orientation (EXIF 3.0, table 6); 1 is upright."""
+
 HASH_EDGE = 512
 """The longest edge, in pixels, of the image that perceptual hashes are taken from, whatever the previews."""
 

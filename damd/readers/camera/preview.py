@@ -16,7 +16,7 @@ from damd.readers.adobe_rgb import ADOBE_RGB, says_adobe_rgb
 from damd.readers.limits import check_pixels
 from damd.readers.metadata.exif import read_exif, read_orientation
 from damd.readers.pixels import make_resizable, to_srgb
-from damd.readers.previews import fit
+from damd.readers.previews import UPRIGHT, fit
 
 SHAPE_TOLERANCE = 1.08
 """How much longer or shorter than the sensor's picture an embedded one may be: less than from 3:2 to 4:3."""
@@ -25,15 +25,6 @@ ENOUGH_OF_SENSOR = 0.45
 _LEAST_WHOLE = 0.95
 """Of the sensor's width and height; what cameras crop for their own pictures is 1 % or 2."""
 
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _ORIENTATION = 0x0112
 _MADE_BY_LIBRAW = b"dcraw v"
 
