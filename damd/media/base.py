@@ -232,7 +232,7 @@ async def read_media(world: World, family: Family, path: Path, mime_type: str | 
     options = drafts.options | {"max_pixels": sandbox.settings.max_pixels}
     facts = await sandbox.call(name, os.fspath(path), **options)
     version = ReaderVersion(reader=name, version=sandbox.version_of(name))
-    rows = [*checked(family.rows(facts)), version]
+    rows = [*checked(family.rows, facts), version]
     previews = checked_previews(facts.get("previews", ()), drafts.sizes)
     known = [each.name for each in world.get_resource(Families)]
     return Reading(rows, drafts, previews, checked_family(facts.get("family"), known))

@@ -6,24 +6,31 @@ PostgreSQL would refuse the whole transaction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import BigInteger, Integer
 
 from damd.catalogue.tables import Component, table_of
 from damd.errors import BrokenFileError
+from damd.readers.failures import clean
 
 _INT32 = range(-(2**31), 2**31)
 _LONGEST_EDGE = 2**16
 
 
-def checked(rows: Sequence[Component]) -> list[Component]:
-    """The same rows, their values of the types and lengths that their columns have.
+def checked(make_rows: Callable[[Mapping[str, Any]], Sequence[Component]], facts: Mapping[str, Any]) -> list[Component]:
+    """The rows that these facts make, their values of the types and lengths that their columns have.
 
     Raises:
-        BrokenFileError: One does not fit.
+        BrokenFileError: None can be made of them, or one does not fit.
     """
+    try:
+        rows = make_rows(facts)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise BrokenFileError(f"What its reader found makes no rows of the catalogue: {clean(what)}") from error
     return [_checked(row) for row in rows]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from sqlmodel import Field
 
 from damd.catalogue.belonging import RAW_TYPES
-from damd.catalogue.components import Capture, ContentIdentifier, Description, PerceptualHash
+from damd.catalogue.components import PerceptualHash
 from damd.catalogue.tables import Component
 from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
+from damd.media.said import SAID, said
 from damd.results import IngestResult
 from damd.world import World, handles_command
 
@@ -49,13 +50,7 @@ def _rows(facts: Facts) -> list[Component]:
     rows: list[Component] = [ImageProperties(**{name: facts[name] for name in names})]
     if facts.get("phash"):
         rows.append(PerceptualHash(phash=facts["phash"], crops=facts.get("crops")))
-    if facts.get("capture"):
-        rows.append(Capture(**facts["capture"]))
-    if facts.get("description"):
-        rows.append(Description(**facts["description"]))
-    if facts.get("content_identifier"):
-        rows.append(ContentIdentifier(identifier=facts["content_identifier"]))
-    return rows
+    return [*rows, *said(facts)]
 
 
 HEIC = Extra("heic", {"pillow-heif": "pillow_heif"})
@@ -94,6 +89,6 @@ FAMILY = Family(
     reader="image",
     readers=dict.fromkeys(RAW_TYPES, "raw"),
     rows=_rows,
-    tables=(ImageProperties, PerceptualHash, Capture, Description, ContentIdentifier),
+    tables=(ImageProperties, PerceptualHash, *SAID),
     extras={"image/heic": HEIC, "image/heif": HEIC, "image/jxl": JXL, **dict.fromkeys(RAW_TYPES, RAW)},
 )

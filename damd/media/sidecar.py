@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from damd.catalogue.components import Capture, Description, SidecarProperties
 from damd.catalogue.tables import Component
 from damd.media.base import Facts, Family, ProcessMediaCommand, process
+from damd.media.said import said
 from damd.results import IngestResult
 from damd.world import World, handles_command
 
@@ -27,12 +28,7 @@ async def handle_process_sidecar(cmd: ProcessSidecarCommand, world: World) -> In
 
 
 def _rows(facts: Facts) -> list[Component]:
-    rows: list[Component] = [SidecarProperties(**facts["properties"])]
-    if facts.get("capture"):
-        rows.append(Capture(**facts["capture"]))
-    if facts.get("description"):
-        rows.append(Description(**facts["description"]))
-    return rows
+    return [SidecarProperties(**facts["properties"]), *said(facts)]
 
 
 FAMILY = Family(

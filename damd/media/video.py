@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger
 from sqlmodel import Field
 
-from damd.catalogue.components import Capture, ContentIdentifier, Description
 from damd.catalogue.tables import Component
 from damd.media.audio import AudioProperties, AudioTags, audio_rows
 from damd.media.base import Extra, Facts, Family, ProcessMediaCommand, process
+from damd.media.said import SAID, said
 from damd.results import IngestResult
 from damd.world import World, handles_command
 
@@ -65,13 +65,7 @@ def _rows(facts: Facts) -> list[Component]:
         return audio_rows(facts)
     rows: list[Component] = [VideoProperties(**facts["properties"])]
     rows += (FrameHash(**each) for each in facts.get("frame_hashes", ()))
-    if facts.get("capture"):
-        rows.append(Capture(**facts["capture"]))
-    if facts.get("description"):
-        rows.append(Description(**facts["description"]))
-    if facts.get("content_identifier"):
-        rows.append(ContentIdentifier(identifier=facts["content_identifier"]))
-    return rows
+    return [*rows, *said(facts)]
 
 
 EXTRA = Extra("video", {"av": "av", "mutagen": "mutagen"})
@@ -102,6 +96,6 @@ FAMILY = Family(
     handler=handle_process_video,
     reader="video",
     rows=_rows,
-    tables=(VideoProperties, FrameHash, Capture, Description, ContentIdentifier, AudioProperties, AudioTags),
+    tables=(VideoProperties, FrameHash, *SAID, AudioProperties, AudioTags),
     extras=dict.fromkeys(_TYPES, EXTRA),
 )

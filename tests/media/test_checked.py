@@ -7,6 +7,8 @@ import pytest
 from damd.catalogue.components import Capture, Description
 from damd.catalogue.tables import Component
 from damd.errors import BrokenFileError
+from damd.media import FAMILIES
+from damd.media.base import Family
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.media.image import ImageProperties
 
@@ -17,7 +19,7 @@ def test_rows_that_fit_come_back_as_they_are() -> None:
         Description(keywords=["sea", "sun"]),
         Capture(iso=2**40, latitude=1.5),
     ]
-    assert [row.model_dump(exclude_unset=True) for row in checked(rows)] == [
+    assert [row.model_dump(exclude_unset=True) for row in checked(lambda _: rows, {})] == [
         row.model_dump(exclude_unset=True) for row in rows
     ]
 
@@ -40,7 +42,7 @@ def test_a_row_that_does_not_fit_is_a_failure_that_names_the_column(
     kind: type[Component], said: dict[str, Any], where: str
 ) -> None:
     with pytest.raises(BrokenFileError, match=f"does not fit the catalogue: {where}"):
-        checked([kind(**said)])
+        checked(lambda facts: [kind(**facts)], said)
 
 
 def test_previews_that_were_asked_for_are_believed() -> None:
@@ -77,3 +79,12 @@ def test_a_family_is_one_that_there_is() -> None:
     for said in ("x" * 3000, {"image": 1}, 5, ["image"]):
         with pytest.raises(BrokenFileError, match="a family which there is not"):
             checked_family(said, ["image"])
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("facts", [{}, {"properties": 5, "width": 1}, {"properties": {"kind": []}, "capture": "x"}])
+def test_facts_of_which_no_rows_can_be_made_are_a_failure_in_every_family(
+    family: Family, facts: dict[str, Any]
+) -> None:
+    with pytest.raises(BrokenFileError, match="the catalogue"):
+        checked(family.rows, facts)
