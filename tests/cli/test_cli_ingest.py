@@ -159,8 +159,9 @@ def test_names_that_are_no_text_are_whole_in_json(tmp_path: Path, state: Path) -
 
 
 def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path, state: Path, start: Start) -> None:
-    for number in range(12):
-        (tmp_path / f"{number}.txt").write_text(str(number))
+    # More than a pipe holds, so that what is not read cannot have been written.
+    for number in range(250):
+        (tmp_path / f"{number:0200}.txt").write_text(str(number))
     process = start("ingest", tmp_path, "--state", state, "--json")
     assert process.stdout is not None
     assert process.stderr is not None
