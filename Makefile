@@ -43,8 +43,8 @@ run: install
 test: install-dev
 	$(BIN)/pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=worksteal
 
-# ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide
-# or renames. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
+# ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide,
+# renames or notifications. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
 torture: install-dev
 	$(BIN)/pytest tests/torture --verbose -k "$(ORDEAL)"
 

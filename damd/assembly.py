@@ -13,12 +13,13 @@ from pathlib import Path
 import anyio.to_thread
 from sqlalchemy import Engine
 
+from damd.catalogue.endpoints import are_attached, attach, known_endpoints
 from damd.catalogue.engine import make_engine
 from damd.catalogue.failing import forget_outdated
 from damd.catalogue.roots import Place, Roots, claim, known_roots
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
-from damd.catalogue.tables import Root, Table
+from damd.catalogue.tables import Root, Table, now
 from damd.config import Config
 from damd.errors import ConfigurationError
 from damd.events import readable
@@ -40,7 +41,7 @@ async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncItera
     Args:
         config: What `damd.config.load_config` returns, or made by hand.
         claims_roots: Whether the catalogue is told of the configured roots, which may move locations to
-            their keys; who only asks leaves it as it is.
+            their keys, and of the configured endpoints, which hear from then on; who only asks leaves it as it is.
 
     Raises:
         CatalogueError: The catalogue cannot be opened; the message says why and what to do.
@@ -56,6 +57,8 @@ async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncItera
         stack.enter_context(in_use(thumbnails))
         mounts = stack.enter_context(closing(Mounts()))
         world = World()
+        if claims_roots:
+            await _claim_endpoints(config, catalogue)
         roots = await (_claim_roots(config, catalogue) if claims_roots else catalogue.read(known_roots))
         following = [name for name, root in config.roots.items() if root.follow_symlinks]
         policies, places = _policies(config, roots), Roots(roots, mounts, following)
@@ -98,6 +101,13 @@ async def forget_what_is_read_now(world: World) -> None:
     await world.get_resource(Catalogue).write(
         lambda session: forget_outdated(session, roots=roots, mime_types=types, readers=readers)
     )
+
+
+async def _claim_endpoints(config: Config, catalogue: Catalogue) -> None:
+    """Tell the catalogue of the endpoints, also where no daemon runs yet: what is imported now, they hear of later."""
+    kinds = config.endpoints
+    if not are_attached(await catalogue.read(known_endpoints), kinds):
+        await catalogue.write(functools.partial(attach, kinds=kinds, at=now()))
 
 
 async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:

@@ -21,12 +21,13 @@ from pydantic_core import InitErrorDetails
 from damd.catalogue.engine import CatalogueSettings
 from damd.documents import Document, Location, read_document, write_document
 from damd.errors import ConfigurationError
+from damd.relay.retention import EventSettings
 from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
 from damd.similarity import SimilaritySettings
 from damd.subscribers import SUBSCRIBERS
+from damd.subscribers.base import DurableSettings
 from damd.subscribers.log import LogSettings
-from damd.subscribers.webhook import SecretSource, read_secret
 from damd.thumbnails import ThumbnailSettings
 from damd.watch.base import RootSettings
 
@@ -150,6 +151,7 @@ class Config(Settings):
     ingest: SandboxSettings = SandboxSettings()
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     similarity: SimilaritySettings = SimilaritySettings()
+    events: EventSettings = EventSettings()
     subscribers: Annotated[tuple[SubscriberSettings, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
     """Dotted names of modules with a ``setup(world)``."""
@@ -160,6 +162,12 @@ class Config(Settings):
         """The roots by their names."""
         return {root.name: root for root in self.watch if root.name is not None}
 
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """The kind of each durable subscriber, by its name."""
+        named = ((getattr(each, "name", ""), getattr(each, "kind", "")) for each in self.subscribers)
+        return {name: kind for name, kind in named if kind in SUBSCRIBERS and SUBSCRIBERS[kind].durable}
+
     @model_validator(mode="after")
     def _state_is_no_root(self) -> Self:
         for root in self.watch:
@@ -169,6 +177,11 @@ class Config(Settings):
             if self.catalogue.file is not None and _real(self.catalogue.file).is_relative_to(_real(root.path)):
                 text = f"the database lies in the watched root {root.path}: put it elsewhere"
                 raise _refusal([(("catalogue", "url"), text)])
+            for index, settings in enumerate(self.subscribers):
+                file = getattr(settings, "file", None)
+                if isinstance(file, Path) and _real(file).is_relative_to(_real(root.path)):
+                    text = f"{file} lies in the watched root {root.path}: put it elsewhere, or it feeds itself"
+                    raise _refusal([(("subscribers", index, "file"), text)])
         return self
 
 
@@ -245,10 +258,11 @@ def check_environment(config: Config, *, roots: bool = True) -> list[str]:
     found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in watched]
     found.append((f"The state folder {config.state}", _state_problem(config.state)))
     for settings in config.subscribers:
-        secret = getattr(settings, "secret", None)
-        if isinstance(secret, SecretSource):
-            name = getattr(settings, "name", "?")
-            found.append((f"The secret of the subscriber {name}", _secret_problem(secret)))
+        if isinstance(settings, DurableSettings):
+            lacking = (
+                (f"The {what} of the subscriber {settings.name}", problem) for what, problem in settings.lacking()
+            )
+            found.extend(lacking)
     return [f"{what} {problem}." for what, problem in found if problem]
 
 
@@ -273,14 +287,6 @@ def _state_problem(state: Path) -> str | None:
     nearest = next(place for place in (state, *state.parents) if os.path.lexists(place))
     problem = _folder_problem(nearest, write=True)
     return f"cannot be created: {nearest} {problem}" if problem and nearest != state else problem
-
-
-def _secret_problem(secret: SecretSource) -> str | None:
-    try:
-        read_secret(secret)
-    except ValueError as error:
-        return f"cannot be used: {error}"
-    return None
 
 
 def _load_plugins(names: Any) -> Iterator[tuple[Location, str]]:

@@ -7,39 +7,34 @@ end, and the rest is found again at the next start.
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import fcntl
 import functools
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
-from damd import __version__, control, systemd
+from damd import control, systemd
+from damd.answers import Answers
 from damd.assembly import forget_what_is_read_now, open_world, register_systems
-from damd.catalogue.describe import summary
 from damd.catalogue.engine import STATE_MODE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.config import Config, check_environment
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
-from damd.events import readable
 from damd.intake import COMMANDS_PER_WORKER, Intake
-from damd.metrics import Numbers, RootNumbers, exposition
 from damd.mounts import Mounts
+from damd.relay.relay import Relay, listen
 from damd.sandbox import Sandbox
 from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import Subscriber
-from damd.subscribers.relay import Relay, listen
 from damd.watch.base import RootSettings
 from damd.watch.ignore import IgnoreRules
 from damd.watch.root import WatchedRoot
@@ -50,7 +45,6 @@ from damd.world import World
 _log = structlog.get_logger(__name__)
 
 _LOCK = "daemon.lock"
-_TOLD = {"ignore", "include", "recursive", "follow_symlinks"}  # of a root's settings, for who asks without them
 _CANARIES = "canaries"
 """Files that are touched to see whether the kernel's events still arrive; one for each root, none in a root."""
 _MIND_STATE_S = 5.0
@@ -80,7 +74,7 @@ async def run(config: Config) -> None:
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
         await forget_what_is_read_now(world)
-        relay = Relay(world.get_resource(Catalogue), subscribers)
+        relay = Relay(world.get_resource(Catalogue), subscribers, keep=config.events.keep)
         relay.listen(world)
         listen(world, subscribers)
         await Daemon(config, world, relay).run()
@@ -122,9 +116,8 @@ class Daemon:
             tasks.start_soon(self._take_in)
             tasks.start_soon(self._feed_watchdog)
             tasks.start_soon(self._mind_state)
-            await tasks.start(
-                lambda task_status: control.serve(self._config.state, self._answers(), task_status=task_status)
-            )
+            answers = Answers(self._config, self._world, self._intake, self._roots).by_command
+            await tasks.start(lambda task_status: control.serve(self._config.state, answers, task_status=task_status))
             async with anyio.create_task_group() as watching:
                 watching.start_soon(self._watch, watching)
                 await stop.wait()
@@ -187,66 +180,6 @@ class Daemon:
     async def _take_in(self) -> None:
         await self._intake.run()
         self._drained.set()
-
-    def _answers(self) -> dict[str, control.Answer]:
-        return {"status": self._status, "scan": self._scan, "explain": self._explain, "metrics": self._metrics}
-
-    async def _metrics(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        """What Prometheus reads."""
-        roots = {
-            root.tree.root: RootNumbers(
-                watched=root.state.backend is not None,
-                held=root.held is not None,
-                waiting=self._intake.waiting_in(root.tree.root),
-                polled_folders=root.state.unwatched,
-                renewals=root.state.renewals,
-            )
-            for root in self._roots
-        }
-        numbers = Numbers(
-            version=__version__,
-            files_in_work=self._intake.in_work,
-            oldest_waiting_s=self._intake.oldest_s,
-            files=self._intake.outcomes,
-            roots=roots,
-        )
-        return {"text": exposition(numbers)}
-
-    async def _scan(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Compare a root, or all of them, with the catalogue soon."""
-        asked = [root for root in self._roots if request.get("root") in {None, root.tree.root}]
-        for root in asked:
-            root.mark(root.tree.folder)
-        return {"roots": [root.tree.root for root in asked]}
-
-    async def _explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Where a path stands that the intake knows."""
-        path = base64.b64decode(str(request.get("path_base64", "")))
-        return {"intake": self._intake.explain(path)}
-
-    async def _status(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        catalogue = self._world.get_resource(Catalogue)
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "state": str(self._config.state),
-            "roots": [
-                {
-                    "name": root.tree.root,
-                    "path": readable(root.tree.folder),
-                    **dataclasses.asdict(root.state),
-                    "held": root.held,
-                    "waiting": self._intake.waiting_in(root.tree.root),
-                    "settings": root.settings.model_dump(mode="json", include=_TOLD),
-                }
-                for root in self._roots
-            ],
-            "waiting": self._intake.waiting,
-            "oldest_s": round(self._intake.oldest_s, 1),
-            "in_work": self._intake.in_work,
-            "since_start": dict(self._intake.outcomes),
-            "catalogue": await catalogue.read(summary),
-        }
 
 
 def _watched_root(

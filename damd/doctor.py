@@ -14,7 +14,7 @@ import sqlite3
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata
@@ -27,6 +27,7 @@ import anyio.to_thread
 from damd import __version__, control
 from damd.assembly import open_world, register_systems
 from damd.catalogue.describe import root_states
+from damd.catalogue.endpoints import endpoint_states
 from damd.catalogue.engine import CatalogueSettings, catalogue_exists
 from damd.catalogue.soundness import find_damage
 from damd.catalogue.store import Catalogue
@@ -111,7 +112,9 @@ async def examine(config: Config, scratch: Path) -> AsyncIterator[Finding]:
         if world.get_resource(Config) is config:
             yield await _look_at_soundness(world)
             yield await _look_at_outdated(world)
-        held = await _held_roots(world)
+        endpoints, held = await _look_at_endpoints(world, config), await _held_roots(world)
+    for finding in endpoints:
+        yield finding
     for name, root in config.roots.items():
         yield await _look_at_root(name, root, held.get(name))
     yield await _look_at_daemon(config)
@@ -274,6 +277,19 @@ async def _look_at_outdated(world: World) -> Finding:
     many = assets if count.complete else f"at least {assets}"
     says = f"{many} would be read otherwise today, or lack a preview of a configured size"
     return Finding(check=check, health=Health.WARNING, says=says[0].upper() + says[1:], advice=advice)
+
+
+async def _look_at_endpoints(world: World, config: Config) -> list[Finding]:
+    """Only of those that take nothing; what a damaged catalogue thinks, nobody knows."""
+    findings = []
+    with suppress(CatalogueError):
+        for each in await world.get_resource(Catalogue).read(endpoint_states):
+            if each["name"] in config.endpoints and each["state"] in {"disabled", "failing"}:
+                says = f"It is {each['state']}: {each['disabled_because'] or each['last_error']}"
+                advice = "see damd webhooks list, and try it with damd webhooks test"
+                check = f"endpoint {each['name']}"
+                findings.append(Finding(check=check, health=Health.WARNING, says=says, advice=advice))
+    return findings
 
 
 async def _look_at_root(name: str, root: RootSettings, held_because: str | None) -> Finding:

@@ -168,14 +168,30 @@ class DaemonUnreachableError(DamdError):
 class DeliveryError(DamdError):
     """A subscriber did not take an event.
 
-    Attributes:
-        retry_after_s: What the receiver asked for, in seconds, if it did.
+    Args:
+        reason: In a sentence for a person, without any secret.
         status_code: The HTTP status it answered with, if it answered.
+        retry_after_s: What the receiver asked for, in seconds, if it did.
+        response: The beginning of what it answered, as text.
+        is_down: Whether any other event would fare alike at the moment: it is left alone for a while.
+        is_gone: Whether it says that it never wants another one: it is disabled.
     """
 
-    def __init__(self, reason: str, *, status_code: int | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        status_code: int | None = None,
+        retry_after_s: float | None = None,
+        response: str | None = None,
+        is_down: bool = False,
+        is_gone: bool = False,
+    ) -> None:
         self.status_code = status_code
         self.retry_after_s = retry_after_s
+        self.response = response
+        self.is_down = is_down
+        self.is_gone = is_gone
         super().__init__(reason)
 
 

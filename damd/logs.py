@@ -20,7 +20,7 @@ from structlog.stdlib import BoundLogger, ExtraAdder, LoggerFactory, ProcessorFo
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-_CHATTER = ("alembic", "httpcore", "httpx")
+_CHATTER = ("alembic", "httpcore")
 _FIRST = ("timestamp", "level", "event", "logger")
 _MAX_FRAMES = 20
 

@@ -1,6 +1,6 @@
 """Every metric, named once, by Prometheus' rules for names: base units, ``_total`` for what only grows.
 
-Labels are bounded: a root's name, never a path. The numbers are asked for when somebody looks, so that
+Labels are bounded: a root's name or an endpoint's, never a path. The numbers are asked for when somebody looks, so that
 counting costs nothing while nobody does.
 """
 
@@ -34,6 +34,34 @@ class RootNumbers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EndpointNumbers:
+    """What there is to count of an endpoint, which is a webhook or a command.
+
+    Attributes:
+        owed: Events that it has not taken yet.
+        disabled: Whether it is offered nothing.
+        failing_s: For how long it has done nothing but fail; 0 where it does not fail.
+    """
+
+    owed: int
+    disabled: bool
+    failing_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbox:
+    """What there is to count of the events that are kept for endpoints.
+
+    Attributes:
+        events_waiting: Those of which no endpoint has been told yet.
+        endpoints: Of each endpoint.
+    """
+
+    events_waiting: int
+    endpoints: Mapping[str, EndpointNumbers]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Numbers:
     """What there is to count of a daemon.
 
@@ -43,6 +71,7 @@ class Numbers:
         oldest_waiting_s: For how long the one that waits longest has been waiting.
         files: How many ended, by outcome, since the daemon's start.
         roots: Of each root.
+        outbox: Of the events that are kept; None where the catalogue cannot be asked at the moment.
     """
 
     version: str
@@ -50,6 +79,7 @@ class Numbers:
     oldest_waiting_s: float
     files: Mapping[str, int]
     roots: Mapping[str, RootNumbers] = field(default_factory=dict)
+    outbox: Outbox | None = None
 
 
 def exposition(numbers: Numbers) -> str:
@@ -98,10 +128,40 @@ def _families(numbers: Numbers) -> Iterable[Metric]:
     for root, of_root in roots.items():
         renewals.add_metric([root], of_root.renewals)
     yield renewals
+    if numbers.outbox is not None:
+        yield from _of_outbox(numbers.outbox)
+
+
+def _of_outbox(outbox: Outbox) -> Iterable[Metric]:
+    endpoints = outbox.endpoints
+    yield GaugeMetricFamily(
+        "damd_events_waiting", "Events of which no endpoint has been told yet.", outbox.events_waiting
+    )
+    yield _by_endpoint(
+        "damd_deliveries_owed",
+        "Events that an endpoint has not taken yet; those of a disabled one wait.",
+        {name: n.owed for name, n in endpoints.items()},
+    )
+    yield _by_endpoint(
+        "damd_endpoint_disabled", "Whether it is offered nothing.", {name: n.disabled for name, n in endpoints.items()}
+    )
+    yield _by_endpoint(
+        "damd_endpoint_failing_seconds",
+        "For how long it has done nothing but fail.",
+        {name: n.failing_s for name, n in endpoints.items()},
+    )
 
 
 def _by_root(name: str, what: str, values: Mapping[str, float]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, what, labels=["root"])
-    for root, value in values.items():
-        family.add_metric([root], float(value))
+    return _labelled("root", name, what, values)
+
+
+def _by_endpoint(name: str, what: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    return _labelled("endpoint", name, what, values)
+
+
+def _labelled(label: str, name: str, what: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, what, labels=[label])
+    for each, value in values.items():
+        family.add_metric([each], float(value))
     return family

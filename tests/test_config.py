@@ -133,20 +133,21 @@ http: {listen: 127.0.0.1:8420}
             "12:63: ingest.max_pixels: expected a number with its unit, such as 500M",
             "13:21: thumbnails.sizes: has too few entries; the least is 1",
             "13:48: thumbnails.quality: must be at most 100",
-            "15:12: subscribers.0.kind: is not a known kind of subscriber; the known kinds are: log, webhook",
-            "16:5: subscribers.1.kind: is missing; the known kinds are: log, webhook",
-            "17:5: subscribers.2: expected an entry such as {kind: log}; the known kinds are: log, webhook",
+            "15:12: subscribers.0.kind: is not a known kind of subscriber; the known kinds are: command, log, webhook",
+            "16:5: subscribers.1.kind: is missing; the known kinds are: command, log, webhook",
+            "17:5: subscribers.2: expected an entry such as {kind: log}; the known kinds are: command, log, webhook",
             "18:26: subscribers.3.url: expected a URL such as https://gallery.example/hooks/damd",
             (
                 "18:43: subscribers.3.secret: a secret has exactly one source: "
-                "{file: /path/to/it} or {env: NAME_OF_VARIABLE}"
+                "{file: /path/to/it}, "
+                "{env: NAME_OF_VARIABLE} or {credential: NAME_GIVEN_TO_SYSTEMD}"
             ),
             "18:69: subscribers.3.name: holds characters that are not allowed here; the pattern is ^[A-Za-z0-9._-]+$",
             "19:10: plugins: expected a list, such as [first, second]",
             "20:10: logging: expected keys and values, such as {key: value}",
             (
                 "21:1: http: is not a known key; those known here are: state, watch, catalogue, ingest, thumbnails, "
-                "similarity, subscribers, plugins, logging"
+                "similarity, events, subscribers, plugins, logging"
             ),
         ]
 

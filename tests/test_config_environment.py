@@ -98,11 +98,42 @@ class TestEnvironment:
         ]
 
         assert self.check(public, subscribers=webhooks) == [
-            f"The secret of the subscriber hook0 cannot be used: the file {public}/missing does not exist.",
-            f"The secret of the subscriber hook1 cannot be used: the file {public}/empty is empty.",
             (
-                "The secret of the subscriber hook2 cannot be used: "
-                f"the file {public}/unreadable cannot be read (Permission denied)."
+                f"The secret of the subscriber hook0 cannot be used: the file {public}/missing does not exist: "
+                "put the secret there, or correct its name."
             ),
-            "The secret of the subscriber hook3 cannot be used: the environment variable NO_SUCH_SECRET is not set.",
+            (
+                f"The secret of the subscriber hook1 cannot be used: the file {public}/empty is empty: "
+                "make one with: echo whsec_$(openssl rand -base64 32)."
+            ),
+            (
+                f"The secret of the subscriber hook2 cannot be used: the file {public}/unreadable cannot be read "
+                "(Permission denied): let the user that damd runs as read it."
+            ),
+            (
+                "The secret of the subscriber hook3 cannot be used: "
+                "the environment variable NO_SUCH_SECRET is not set: set it for the process, or name another source."
+            ),
         ]
+
+    def test_so_have_the_one_that_is_replaced_and_the_authorities(
+        self, public: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GALLERY_SECRET", f"whsec_{'c2Vj' * 8}")
+        monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+        (public / "authority.pem").write_text("none")
+        webhook = {
+            "kind": "webhook",
+            "name": "hook",
+            "url": "https://a",
+            "secret": {"env": "GALLERY_SECRET"},
+            "previous_secret": {"credential": "old"},
+            "ca_file": public / "authority.pem",
+        }
+
+        secret, authorities = self.check(public, subscribers=[webhook])
+        assert secret.startswith("The previous_secret of the subscriber hook cannot be used: the credential old needs")
+        assert authorities == (
+            f"The ca_file of the subscriber hook cannot be used: the file {public}/authority.pem holds no certificate: "
+            "name the PEM file of an authority."
+        )

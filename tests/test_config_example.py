@@ -14,7 +14,8 @@ from damd.config import Config, load_config
 from damd.errors import ConfigurationError
 from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
-from damd.subscribers.webhook import SecretSource, WebhookSettings
+from damd.subscribers.http.secrets import SecretSource
+from damd.subscribers.log import LogSettings
 from damd.watch.base import RootSettings
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.yaml"
@@ -75,11 +76,13 @@ class TestExample:
         monkeypatch.delenv("STATE_DIRECTORY", raising=False)
         monkeypatch.delenv("XDG_DATA_HOME", raising=False)
         config = load(file, uncommented(EXAMPLE.read_text()))
-        webhook = config.subscribers[1]
+        without_default = {"file", "name", "url", "secret", "previous_secret", "ca_file", "command"}
 
-        assert config.model_copy(update={"subscribers": config.subscribers[:1]}) == load_config(EXAMPLE)
-        assert isinstance(webhook, WebhookSettings)
-        assert webhook == WebhookSettings(name=webhook.name, url=webhook.url, secret=webhook.secret)
+        assert config.model_copy(update={"subscribers": (LogSettings(),)}) == load_config(EXAMPLE)
+        assert {type(each) for each in config.subscribers} == {kind.settings_type for kind in SUBSCRIBERS.values()}
+        for each in config.subscribers:
+            shown = {name: value for name, value in vars(each).items() if name in without_default}
+            assert each == type(each)(**shown)
 
 
 # No ~ and no plugins: other people's homes and modules are nobody's to try out.

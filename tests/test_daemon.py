@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ import yaml
 from command_line import run_damd
 from pictures import make_picture
 from PIL import Image
+from subscribers.receiver import Receiver, webhook_settings
 
 from damd import control
 
@@ -379,6 +381,7 @@ def test_the_status_of_a_running_daemon(shared: Running) -> None:
         {"name": "inbox", "path": str(shared.inbox)} | at_work,
         {"name": "plain", "path": str(shared.flat)} | at_work,
     ]
+    assert status["endpoints"] == []
     assert status["oldest_s"] == 0
     assert status["since_start"]["failed"] == 0
     assert status["since_start"]["imported"] >= 1
@@ -386,6 +389,7 @@ def test_the_status_of_a_running_daemon(shared: Running) -> None:
     metrics = run_damd("status", "--metrics", "--state", shared.state)
     assert 'damd_root_watched{root="inbox"} 1.0\n' in metrics.out
     assert 'damd_root_held{root="plain"} 0.0\n' in metrics.out
+    assert re.search(r"^damd_events_waiting \d+\.0$", metrics.out, re.MULTILINE)
     words = run_damd("status", "--state", shared.state)
     assert (words.code, words.err) == (0, "")
     assert f"process {shared.daemon.process.pid}" in words.out
@@ -655,3 +659,38 @@ def test_more_than_may_go_missing_is_held_until_it_is_accepted(
         assert daemon.stop() == 0
     assert query(state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(120,)]
     assert query(state, "SELECT held_since, accepted_at FROM root") == [(None, None)]
+
+
+def test_a_disabled_webhook_hears_nothing_and_once_it_is_enabled_what_it_missed(
+    inbox: Path, state: Path, tmp_path: Path
+) -> None:
+    with Receiver() as receiver:
+        gallery = webhook_settings(tmp_path, receiver.url).model_dump(mode="json", include={"kind", "name", "url"})
+        gallery["secret"] = {"file": str(tmp_path / "webhook.secret")}
+        config = tmp_path / "damd.yaml"
+        settings = {"watch": [{"path": str(inbox)}], "subscribers": [{"kind": "log"}, gallery]}
+        config.write_text(yaml.safe_dump(settings))
+        options = ("--config", config, "--state", state)
+
+        def told() -> dict[str, Any]:
+            (endpoint,) = run_damd("status", "--json", *options).objects[0]["endpoints"]
+            return dict(endpoint)
+
+        with running(*options) as daemon:
+            daemon.wait_for("ready")
+            assert "  gallery: webhook (active, 0 owed)\n" in run_damd("status", *options).out
+            assert run_damd("webhooks", "disable", "gallery", *options).code == 0
+            daemon.wait_for("endpoint is disabled: what it is owed waits")
+            daemon.wait_for_import(make_picture(inbox / "a.png", size=(8, 9)))
+            until(lambda: told()["owed"] == 1, "the delivery that waits")
+            assert "    DISABLED since 2" in run_damd("status", *options).out
+            metrics = run_damd("status", "--metrics", *options).out
+            assert 'damd_deliveries_owed{endpoint="gallery"} 1.0\n' in metrics
+            assert 'damd_endpoint_disabled{endpoint="gallery"} 1.0\n' in metrics
+            assert not receiver.received
+            enabled = run_damd("webhooks", "enable", "gallery", *options)
+            assert enabled.err.endswith("It is owed 1 event: the daemon offers what is due at once.\n")
+            until(lambda: told()["owed"] == 0, "the delivery")
+            assert told()["last_delivered_at"] is not None
+            assert daemon.stop() == 0
+        assert [each.payload["data"]["path"] for each in receiver.received] == [str(inbox / "a.png")]

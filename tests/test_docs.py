@@ -11,6 +11,9 @@ from textwrap import dedent
 from command_line import run_damd
 from pictures import make_picture
 from PIL import Image, ImageFont
+from schemas import assert_meets
+
+from damd.events import EVENTS, json_schema
 
 PROJECT = Path(__file__).parent.parent
 
@@ -47,8 +50,8 @@ def make_font(path: Path) -> Path:
 
 
 def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) -> None:
-    [plugin] = fenced("extending.md", "python")
-    [configuration] = fenced("extending.md", "yaml")
+    plugin, _ = fenced("extending.md", "python")
+    configuration, _ = fenced("extending.md", "yaml")
     (tmp_path / "damd_font.py").write_text(plugin)
     (tmp_path / "damd.yaml").write_text(configuration)
     font, broken = make_font(tmp_path / "font.dat"), tmp_path / "broken.dat"
@@ -66,6 +69,16 @@ def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) ->
     with Image.open(preview["path"]) as page:
         assert page.size == (512, 256)
         assert page.convert("L").getextrema() == (0, 255)
+
+
+def test_the_subscriber_in_the_guide_to_extending_is_an_endpoint(tmp_path: Path) -> None:
+    _, plugin = fenced("extending.md", "python")
+    _, configuration = fenced("extending.md", "yaml")
+    (tmp_path / "damd_diary.py").write_text(plugin)
+    (tmp_path / "damd.yaml").write_text(configuration)
+    tested = run(tmp_path, "-m", "damd", "webhooks", "test", "mine", "--config", "damd.yaml", "--state", "state")
+    assert (tested.returncode, "Traceback" in tested.stderr) == (0, False), tested.stderr
+    assert (tmp_path / "diary.txt").read_text().endswith(" webhook.test\n")
 
 
 def test_the_plugin_in_the_readme_hears_of_imports(tmp_path: Path) -> None:
@@ -103,3 +116,12 @@ def test_the_receiver_of_webhooks_is_python(tmp_path: Path) -> None:
     [receiver] = fenced("webhooks.md", "python")
     compile(receiver, "receiver.py", "exec")
     assert len([line for line in receiver.splitlines() if line.strip()]) <= 20
+
+
+def test_every_event_is_documented_with_an_example_that_meets_its_schema() -> None:
+    examples = [json.loads(block) for block in fenced("events.md", "json")]
+    assert [example["type"] for example in examples] == list(EVENTS)
+    for example in examples:
+        assert_meets(example, json_schema(EVENTS[example["type"]]))
+    sections = re.findall(r"^## `([a-z_.]+)`$", (PROJECT / "docs" / "events.md").read_text(), re.MULTILINE)
+    assert sections == list(EVENTS)

@@ -25,7 +25,7 @@ def restored_logging() -> Iterator[None]:
     structlog.contextvars.clear_contextvars()
     root.setLevel(level)
     root.handlers[:] = handlers
-    for name in ("alembic", "httpx", "httpcore"):
+    for name in ("alembic", "httpcore"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -88,7 +88,7 @@ def test_what_is_below_the_level_is_dropped(stream: io.StringIO) -> None:
         ("error", ["error"]),
     ],
 )
-@pytest.mark.parametrize("name", ["httpx", "alembic.runtime.migration"])
+@pytest.mark.parametrize("name", ["httpcore", "alembic.runtime.migration"])
 def test_libraries_chatter_only_when_debugging(stream: io.StringIO, level: str, heard: list[str], name: str) -> None:
     logs.configure(level, "json", stream=stream)
 

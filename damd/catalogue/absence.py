@@ -11,13 +11,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import delete, update
+from sqlalchemy import bindparam, delete, update
 from sqlmodel import Session, col
 
 from damd.catalogue.outbox import store_event
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.tables import ContentHash, Failure, Location, Root, SeenPath, table_of
-from damd.events import FileMissingEvent, readable_path
+from damd.events import FileMissingEvent, RootHeldEvent, readable_path
 from damd.fingerprint import Signature
 
 _ROWS = 2000
@@ -200,12 +200,11 @@ def mark_missing(
             path_base64=path_base64,
             root=root,
         )
-        store_event(session, event, entity_id=candidate.asset_id)
-        events.append(event)
+        events.append(store_event(session, event, entity_id=candidate.asset_id))
     return events
 
 
-def hold(session: Session, root: str, because: str, *, missing: int | None, at: datetime) -> None:
+def hold(session: Session, root: str, because: str, *, missing: int | None, at: datetime) -> RootHeldEvent | None:
     """Note that nothing of this root is taken for deleted, or not all, and why; since when stays.
 
     Args:
@@ -215,7 +214,11 @@ def hold(session: Session, root: str, because: str, *, missing: int | None, at: 
         missing: How many files that is about; None where the root is not there. Then what was accepted is forgotten:
             what comes back may be an empty mount point, and nobody meant that.
         at: Now.
+
+    Returns:
+        The event that was stored, where it was not held already, or the root itself is gone now, or back.
     """
+    known = session.execute(_HELD, {"root": root}).first()
     values: dict[str, Any] = {
         "held_since": sqlalchemy.func.coalesce(col(Root.held_since), at),
         "held_because": because,
@@ -223,6 +226,17 @@ def hold(session: Session, root: str, because: str, *, missing: int | None, at: 
         **({"accepted_at": None, "accepted_missing": None} if missing is None else {}),
     }
     session.execute(update(Root).where(col(Root.name) == root).values(values))
+    if known is None or (known.held_since is not None and (known.held_missing is None) == (missing is None)):
+        return None
+    path, path_base64 = readable_path(known.path)
+    event = RootHeldEvent(
+        occurred_at=at, root=root, path=path, path_base64=path_base64, reason=because, missing_files=missing
+    )
+    return store_event(session, event)
+
+
+_roots = table_of(Root).c
+_HELD = sqlalchemy.select(_roots.path, _roots.held_since, _roots.held_missing).where(_roots.name == bindparam("root"))
 
 
 def release(session: Session, root: str) -> None:

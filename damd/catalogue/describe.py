@@ -20,6 +20,7 @@ from damd.catalogue.tables import (
     Component,
     ContentHash,
     Delivery,
+    Endpoint,
     Failure,
     FileProperties,
     Location,
@@ -219,16 +220,23 @@ def failing_paths(session: Session, roots: Roots) -> list[bytes]:
 
 
 def summary(session: Session) -> dict[str, int]:
-    """How much the catalogue holds: assets, locations, failures, and deliveries that are still owed."""
-    owed = col(Delivery.delivered_at).is_(None)
-    waiting = col(StoredEvent.fanned_out_at).is_(None)
+    """How much the catalogue holds: assets, locations, failures, and deliveries that are still owed, or parked."""
+    owed = col(Delivery.next_attempt_at).is_not(None)
+    left_out = col(Endpoint.disabled_at).is_not(None) | col(Endpoint.removed_at).is_not(None)
+    parked = col(Delivery.subscriber).in_(sqlalchemy.select(col(Endpoint.name)).where(left_out))
     return {
         "assets": _count(session, ContentHash),
         "locations": _count(session, Location),
         "failures": _count(session, Failure),
-        "deliveries_pending": _count(session, Delivery, owed),
-        "events_waiting": _count(session, StoredEvent, waiting),
+        "deliveries_pending": _count(session, Delivery, owed, ~parked),
+        "deliveries_parked": _count(session, Delivery, owed, parked),
+        "events_waiting": events_waiting(session),
     }
+
+
+def events_waiting(session: Session) -> int:
+    """How many events no endpoint has been told of yet."""
+    return _count(session, StoredEvent, col(StoredEvent.fanned_out_at).is_(None))
 
 
 def _count(session: Session, table: type[Table], *conditions: sqlalchemy.ColumnElement[bool]) -> int:

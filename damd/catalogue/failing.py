@@ -4,31 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy
-from sqlalchemy import delete
+from sqlalchemy import bindparam, delete
 from sqlmodel import Session, col
 
-from damd.catalogue.record import FAILED_THERE, FORGET_FAILURE, Finding, dialect_of, upsert
+from damd.catalogue.dialects import dialect_of
+from damd.catalogue.outbox import store_event
+from damd.catalogue.record import FAILED_THERE, FORGET_FAILURE, Finding, PathOf, upsert
 from damd.catalogue.roots import Place
-from damd.catalogue.tables import Failure, table_of
+from damd.catalogue.tables import ContentHash, Failure, Location, table_of
 from damd.errors import FileError, UnsupportedTypeError
+from damd.events import FileFailedEvent, readable_path
 from damd.filetype import READER
 
 FIRST_WAIT = timedelta(seconds=10)
 """Between a transient failure and the second attempt."""
 _LONGEST_WAIT = timedelta(hours=1)
+TOLD_AFTER = 3
+"""Attempts: what passes within half a minute, such as a file that is still being written, is nobody's news."""
 
 _FAILURE = sqlalchemy.select(table_of(Failure)).where(FAILED_THERE)
 
 
-def record_failure(session: Session, finding: Finding, error: FileError, *, at: datetime) -> datetime | None:
+class Noted(NamedTuple):
+    """A failure as it was noted.
+
+    Attributes:
+        retry_at: When it is tried again: 10 s after the first failure, then twice as long each time, at most an
+            hour; None for a permanent one.
+        event: What was stored to tell of it, where it is to be told.
+    """
+
+    retry_at: datetime | None
+    event: FileFailedEvent | None
+
+
+def record_failure(
+    session: Session, finding: Finding, error: FileError, *, at: datetime, path_of: PathOf | None = None
+) -> Noted:
     """Note that this path, with this signature, cannot be ingested.
 
-    Returns:
-        When it is tried again: 10 s after the first failure, then twice as long each time, at most an
-        hour; None for a permanent one.
+    Args:
+        session: The transaction.
+        finding: The file.
+        error: What is wrong with it.
+        at: Now.
+        path_of: As in `record_location`; given, it is told that the file failed for good, or `TOLD_AFTER` times.
     """
     key = finding.place._asdict()
     previous = session.execute(_FAILURE, key).first()
@@ -49,7 +72,35 @@ def record_failure(session: Session, finding: Finding, error: FileError, *, at: 
     }
     said["first_failed_at"] = previous.first_failed_at if previous is not None and same else at
     session.execute(upsert(dialect_of(session), Failure, tuple(said)), key | said)
-    return retry_at
+    was_final = previous is not None and same and previous.permanent
+    is_news = not was_final if error.permanent else attempts == TOLD_AFTER
+    event = _tell_of_failure(session, finding, said, path_of) if is_news and path_of is not None else None
+    return Noted(retry_at, event)
+
+
+_locations, _hashes = table_of(Location).c, table_of(ContentHash).c
+_FORMER = (
+    sqlalchemy.select(_locations.entity_id, _hashes.sha256)
+    .join(table_of(ContentHash), _hashes.entity_id == _locations.entity_id)
+    .where(_locations.root == bindparam("root"), _locations.path == bindparam("path"))
+)
+
+
+def _tell_of_failure(session: Session, finding: Finding, said: Mapping[str, Any], path_of: PathOf) -> FileFailedEvent:
+    former = session.execute(_FORMER, finding.place._asdict()).first()
+    path, path_base64 = readable_path(path_of(finding.place))
+    event = FileFailedEvent(
+        path=path,
+        path_base64=path_base64,
+        root=finding.place.root or None,
+        asset_id=former.entity_id if former else None,
+        sha256=former.sha256 if former else None,
+        reason=said["reason"],
+        permanent=said["permanent"],
+        mime_type=said["mime_type"],
+        size_bytes=finding.signature.size_bytes,
+    )
+    return store_event(session, event, entity_id=event.asset_id)
 
 
 def forget_failures(session: Session, places: Sequence[Place]) -> None:

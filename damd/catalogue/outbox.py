@@ -1,19 +1,21 @@
-"""Events and deliveries as rows: what commits with an asset, and what is still owed to whom."""
+"""Events as rows: what commits with an asset, is fanned out into deliveries, and is forgotten in the end."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy
-from sqlalchemy import bindparam, insert, update
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, delete, func, insert, update
+from sqlmodel import Session
 
-from damd.catalogue.tables import Delivery, StoredEvent, table_of
+from damd.catalogue.dialects import dialect_of, insert_into
+from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, table_of
 from damd.events import EVENTS, Event
 
 
@@ -24,27 +26,19 @@ class ForeignEvent(Event):
     event_type: str  # type: ignore[misc]  # each event's own here, the class's elsewhere
     stored: dict[str, Any]
 
-    def data(self) -> dict[str, Any]:
+    def own_data(self) -> dict[str, Any]:
         """What was stored, whatever it means."""
-        return self.stored
-
-
-class DueDelivery(NamedTuple):
-    """A delivery whose time has come; `attempts` counts those already made."""
-
-    delivery_id: int
-    attempts: int
-    event: Event
+        return dict(self.stored)
 
 
 # On plain tables, and made once: they are run for every file.
-_EVENT = insert(table_of(StoredEvent))
 _events = table_of(StoredEvent).c
+_EVENT = insert(table_of(StoredEvent)).returning(_events.revision)
 _AWAITS_FAN_OUT = sqlalchemy.select(_events.id).where(_events.fanned_out_at.is_(None)).limit(1)
 _NEW_EVENTS = (
-    sqlalchemy.select(_events.id, _events.event_type)
+    sqlalchemy.select(_events.id, _events.event_type, _events.revision)
     .where(_events.fanned_out_at.is_(None))
-    .order_by(_events.occurred_at)
+    .order_by(_events.revision)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)  # for another relay on the same server; SQLite has one writer anyway
 )
@@ -53,26 +47,31 @@ _FANNED_OUT = (
     .where(_events.id.in_(bindparam("ids", expanding=True)))
     .values(fanned_out_at=bindparam("at"))
 )
+_HEARS_FROM = sqlalchemy.select(table_of(Endpoint).c.name, table_of(Endpoint).c.from_revision)
+
+Stored = TypeVar("Stored", bound=Event)
 
 
-def store_event(session: Session, event: Event, *, entity_id: int | None = None) -> None:
-    """Store an event in the transaction of what it tells of."""
+def store_event(session: Session, event: Stored, *, entity_id: int | None = None) -> Stored:
+    """Store an event in the transaction of what it tells of, after the rows that it tells of; returns it numbered."""
     row = {
         "id": event.event_id,
         "event_type": event.event_type,
         "occurred_at": event.occurred_at,
         "entity_id": entity_id,
-        "data": json.dumps(event.data()),
+        "data": json.dumps(event.own_data()),
     }
-    session.execute(_EVENT, row)
+    return dataclasses.replace(event, revision=session.execute(_EVENT, row).scalar_one())
 
 
 def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: datetime, limit: int = 500) -> int:
-    """Make a delivery for each durable subscriber that wants it, of at most `limit` events that have none yet.
+    """Make a delivery for each endpoint that wants it, of at most `limit` events that have none yet.
+
+    An endpoint hears of what happened since it was added, disabled or not: what it is owed waits for it.
 
     Args:
         session: The transaction: after it, each of these events has all its deliveries, before it none.
-        wanting: The names of the durable subscribers that want events of a type.
+        wanting: The names of the endpoints that want events of a type.
         at: Now; the deliveries are due at once.
         limit: The most events of one call.
 
@@ -80,16 +79,19 @@ def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: da
         How many events were fanned out; those that another transaction fans out at this moment are left to it.
     """
     events = session.execute(_NEW_EVENTS, {"most": limit}).all()
+    if not events:
+        return 0
+    hears_from = dict(session.execute(_HEARS_FROM).all())
     deliveries = [
-        {"event_id": event_id, "subscriber": subscriber, "attempts": 0, "next_attempt_at": at}
-        for event_id, event_type in events
-        for subscriber in wanting(event_type)
+        {"event_id": event_id, "subscriber": endpoint, "attempts": 0, "next_attempt_at": at}
+        for event_id, event_type, revision in events
+        for endpoint in wanting(event_type)
+        if revision > hears_from.get(endpoint, revision)
     ]
     if deliveries:
-        session.execute(insert(table_of(Delivery)), deliveries)
-    if events:
-        ids = [event_id for event_id, _ in events]
-        session.execute(_FANNED_OUT, {"ids": ids, "at": at})
+        # What was replayed before it was fanned out has its delivery already.
+        session.execute(insert_into(dialect_of(session), Delivery).on_conflict_do_nothing(), deliveries)
+    session.execute(_FANNED_OUT, {"ids": [event_id for event_id, _, _ in events], "at": at})
     return len(events)
 
 
@@ -98,55 +100,67 @@ def awaits_fan_out(session: Session) -> bool:
     return session.execute(_AWAITS_FAN_OUT).first() is not None
 
 
-def due_deliveries(
-    session: Session, subscriber: str, *, at: datetime, limit: int, in_work: Sequence[int] = ()
-) -> list[DueDelivery]:
-    """What is owed to a subscriber and due, the longest due first, but for what is already in work."""
-    statement = (
-        select(Delivery, StoredEvent)
-        .join(StoredEvent, col(StoredEvent.id) == Delivery.event_id)
-        .where(
-            Delivery.subscriber == subscriber,
-            col(Delivery.next_attempt_at) <= at,
-            col(Delivery.id).not_in(in_work),
-        )
-        .order_by(col(Delivery.next_attempt_at), col(Delivery.id))
-        .limit(limit)
-    )
-    return [
-        DueDelivery(delivery.id or 0, delivery.attempts, restore_event(stored))
-        for delivery, stored in session.exec(statement)
-    ]
+class Forgotten(NamedTuple):
+    """How many events were forgotten, and how many parked deliveries with them, by their endpoints' names."""
+
+    events: int
+    parked: dict[str, int]
 
 
-def restore_event(stored: StoredEvent) -> Event:
+class EventRow(NamedTuple):
+    """What an event is restored from: these columns of `StoredEvent`, in this order."""
+
+    revision: int
+    id: str
+    event_type: str
+    occurred_at: datetime
+    data: str
+
+
+EVENT_COLUMNS = tuple(_events[name] for name in EventRow._fields)
+
+
+def restore_event(row: EventRow | StoredEvent) -> Event:
     """The event as it was published; a `ForeignEvent` where its type, or what it lacks, is another version's."""
     try:
-        data = json.loads(stored.data)
+        data = json.loads(row.data)
     except ValueError:
         data = {}  # damaged; its id and its type are still worth telling
-    event_type = EVENTS.get(stored.event_type)
+    known: dict[str, Any] = {"event_id": row.id, "occurred_at": row.occurred_at, "revision": row.revision}
+    event_type = EVENTS.get(row.event_type)
     if event_type is not None and data.get("version") == event_type.version:
         with suppress(TypeError):  # stored before one of its fields existed
-            return event_type.from_data(data, event_id=stored.id, occurred_at=stored.occurred_at)
-    return ForeignEvent(event_id=stored.id, occurred_at=stored.occurred_at, event_type=stored.event_type, stored=data)
+            return event_type.from_data(data, **known)
+    return ForeignEvent(event_type=row.event_type, stored=data, **known)
 
 
-def mark_delivered(session: Session, delivery_id: int, *, at: datetime) -> None:
-    """The subscriber took it."""
-    values = {"delivered_at": at, "next_attempt_at": None, "last_error": None, "attempts": Delivery.attempts + 1}
-    session.execute(update(Delivery).where(col(Delivery.id) == delivery_id).values(values))
+def last_revision(session: Session) -> int:
+    """The highest number that an event has; 0 where there is none."""
+    return session.execute(sqlalchemy.select(func.max(_events.revision))).scalar() or 0
 
 
-def mark_refused(session: Session, delivery_id: int, *, reason: str, next_attempt_at: datetime) -> None:
-    """The subscriber did not take it; it is offered again."""
-    values = {"last_error": reason, "next_attempt_at": next_attempt_at, "attempts": Delivery.attempts + 1}
-    session.execute(update(Delivery).where(col(Delivery.id) == delivery_id).values(values))
+def forget_events(session: Session, *, before: datetime, limit: int = 500) -> Forgotten:
+    """Forget events that happened before that moment, at most `limit`, and their deliveries with them.
 
-
-def next_due_at(session: Session, subscribers: Sequence[str]) -> datetime | None:
-    """When the next delivery to one of these falls due, if anything is owed to them."""
-    statement = sqlalchemy.select(sqlalchemy.func.min(col(Delivery.next_attempt_at))).where(
-        col(Delivery.subscriber).in_(subscribers)
+    None that still has to be fanned out, and none that is still due: owed to an endpoint that is neither disabled nor
+    removed. What is parked goes with its event.
+    """
+    endpoints, deliveries = table_of(Endpoint).c, table_of(Delivery).c
+    heard = sqlalchemy.select(endpoints.name).where(endpoints.disabled_at.is_(None), endpoints.removed_at.is_(None))
+    owed = (deliveries.event_id == _events.id) & deliveries.delivered_at.is_(None)
+    old = (
+        sqlalchemy.select(_events.id)
+        .where(_events.occurred_at < before, _events.fanned_out_at.is_not(None))
+        .where(~sqlalchemy.exists().where(owed, deliveries.subscriber.in_(heard)))
+        .order_by(_events.occurred_at)
+        .limit(limit)
     )
-    return session.execute(statement).scalar()
+    ids = list(session.execute(old).scalars())
+    parked = (
+        sqlalchemy.select(deliveries.subscriber, func.count())
+        .where(deliveries.event_id.in_(ids), deliveries.delivered_at.is_(None))
+        .group_by(deliveries.subscriber)
+    )
+    dropped = dict(session.execute(parked).all())
+    session.execute(delete(table_of(StoredEvent)).where(_events.id.in_(ids)))
+    return Forgotten(len(ids), dropped)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy
 from sqlalchemy import bindparam, delete, insert, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
+from damd.catalogue.dialects import dialect_of, insert_into
 from damd.catalogue.duplicates import Neighbour, record_neighbours
 from damd.catalogue.outbox import store_event
 from damd.catalogue.queries import Before, FormerLocation, find_asset, what_lies_at
@@ -33,7 +33,7 @@ from damd.catalogue.tables import (
     table_of,
 )
 from damd.catalogue.volumes import VolumeKey, volume_id
-from damd.events import Event, FileChangedEvent, FileMovedEvent, readable_path
+from damd.events import Event, FileChangedEvent, FileDuplicateEvent, FileMovedEvent, readable_path
 from damd.fingerprint import Signature
 
 
@@ -79,8 +79,8 @@ PathOf = Callable[[Place], bytes]
 """How a key becomes the path that events tell: `Roots.path_of`."""
 
 
-Announce = Callable[[int, Sequence[Neighbour]], Event]
-"""The event that an asset with this number was made, and that these look like it."""
+Announce = Callable[[int, Sequence[Neighbour]], Sequence[Event]]
+"""The events that an asset with this number was made, and that these look like it."""
 
 FindAlike = Callable[[Session, int], Sequence[Neighbour]]
 """Which other assets look like the one with this number, by what the transaction sees."""
@@ -98,7 +98,7 @@ def record_asset(
     Args:
         session: The transaction.
         asset: What is to be recorded.
-        announce: The event of the making of the asset; None to tell nobody.
+        announce: The events of the making of the asset; None to tell nobody.
         path_of: As in `record_location`.
         find_alike: Which assets look like it, asked once its components are there.
     """
@@ -106,7 +106,7 @@ def record_asset(
     if asset_id is None:
         existing = find_asset(session, asset.sha256)
         assert existing is not None  # noqa: S101 - its unique hash is what stopped us
-        events = record_location(session, existing, asset.finding, path_of)
+        events = record_location(session, existing, asset.finding, path_of, announce_copy=announce is not None)
         return Recorded(existing, is_new=False, events=events)
     session.execute(_insert(FileProperties), asset.properties._asdict() | {"entity_id": asset_id})
     for component in asset.components:
@@ -115,11 +115,9 @@ def record_asset(
     changes = record_location(session, asset_id, asset.finding, path_of)
     alike = find_alike(session, asset_id) if find_alike is not None else []
     record_neighbours(session, asset_id, alike)
-    if announce is None:
-        return Recorded(asset_id, is_new=True, events=changes)
-    made = announce(asset_id, alike)
-    store_event(session, made, entity_id=asset_id)
-    return Recorded(asset_id, is_new=True, events=[made, *changes])
+    made = announce(asset_id, alike) if announce is not None else []
+    told = [store_event(session, event, entity_id=asset_id) for event in made]
+    return Recorded(asset_id, is_new=True, events=[*told, *changes])
 
 
 def _make_entity(session: Session, sha256: str) -> int | None:
@@ -152,10 +150,17 @@ _ENTITY = (
 def _content_hash(dialect: str) -> sqlalchemy.Insert:
     """Inserts the hash, and returns nothing where somebody else has done so."""
     hashes = table_of(ContentHash)
-    return _INSERTS[dialect](hashes).on_conflict_do_nothing().returning(hashes.c.entity_id)
+    return insert_into(dialect, ContentHash).on_conflict_do_nothing().returning(hashes.c.entity_id)
 
 
-def record_location(session: Session, asset_id: int, finding: Finding, path_of: PathOf | None = None) -> list[Event]:
+def record_location(
+    session: Session,
+    asset_id: int,
+    finding: Finding,
+    path_of: PathOf | None = None,
+    *,
+    announce_copy: bool = False,
+) -> list[Event]:
     """This path now holds this asset's bytes, whatever it held before; a failure of it is forgotten.
 
     Args:
@@ -163,6 +168,7 @@ def record_location(session: Session, asset_id: int, finding: Finding, path_of: 
         asset_id: The asset.
         finding: The file.
         path_of: Given, another asset's bytes that lay there, and were not missing, are told of as changed.
+        announce_copy: Whether it is told, too, that the asset has a further file.
 
     Returns:
         The events that were stored.
@@ -175,11 +181,19 @@ def record_location(session: Session, asset_id: int, finding: Finding, path_of: 
     if before.failure_id is not None:
         session.execute(FORGET_FAILURE, key)
     _relate(session, before, asset_id, finding.place)
-    return _tell_of_change(session, before, asset_id, finding.place, path_of)
+    events = _tell_of_change(session, before, asset_id, finding.place, path_of)
+    if announce_copy and path_of is not None and before.asset_id != asset_id:
+        events += [_tell_of_copy(session, asset_id, finding, path_of)]
+    return events
 
 
 def record_link(
-    session: Session, known: FormerLocation, finding: Finding, path_of: PathOf | None = None
+    session: Session,
+    known: FormerLocation,
+    finding: Finding,
+    path_of: PathOf | None = None,
+    *,
+    announce_copy: bool = False,
 ) -> list[Event] | None:
     """The file of this location has this further name.
 
@@ -188,7 +202,9 @@ def record_link(
     """
     # The known name keeps its old ctime, which the link changed: whoever looks at it next hashes it, lest an edit of
     # the same size and mtime hides behind the link.
-    return record_location(session, known.asset_id, finding, path_of) if _stands(session, known) else None
+    if not _stands(session, known):
+        return None
+    return record_location(session, known.asset_id, finding, path_of, announce_copy=announce_copy)
 
 
 def record_move(session: Session, former: FormerLocation, finding: Finding, path_of: PathOf) -> list[Event] | None:
@@ -212,8 +228,7 @@ def record_move(session: Session, former: FormerLocation, finding: Finding, path
     session.execute(update(Location).where(this).values(values))
     session.execute(delete(Failure).where(_is(Failure, former.place) | _is(Failure, finding.place)))
     _relate(session, before, former.asset_id, finding.place)
-    moved = _moved(former, finding.place, path_of)
-    store_event(session, moved, entity_id=former.asset_id)
+    moved = store_event(session, _moved(former, finding.place, path_of), entity_id=former.asset_id)
     return [moved, *_tell_of_change(session, before, former.asset_id, finding.place, path_of)]
 
 
@@ -263,8 +278,36 @@ def _tell_of_change(
         path_base64=path_base64,
         root=place.root or None,
     )
-    store_event(session, event, entity_id=asset_id)
-    return [event]
+    return [store_event(session, event, entity_id=asset_id)]
+
+
+_locations = table_of(Location).c
+_OTHER_FILE = (
+    sqlalchemy.select(_locations.root, _locations.path)
+    .where(_locations.entity_id == bindparam("asset_id"), _locations.missing_since.is_(None))
+    .where((_locations.root != bindparam("root")) | (_locations.path != bindparam("path")))
+    .order_by(_locations.id)
+    .limit(1)
+)
+
+
+def _tell_of_copy(session: Session, asset_id: int, finding: Finding, path_of: PathOf) -> FileDuplicateEvent:
+    content = sqlalchemy.select(col(ContentHash.sha256)).where(col(ContentHash.entity_id) == asset_id)
+    other = session.execute(_OTHER_FILE, finding.place._asdict() | {"asset_id": asset_id}).first()
+    path, path_base64 = readable_path(path_of(finding.place))
+    other_path, other_path_base64 = readable_path(path_of(Place(*other))) if other else (None, None)
+    event = FileDuplicateEvent(
+        asset_id=asset_id,
+        sha256=session.execute(content).scalar_one(),
+        path=path,
+        path_base64=path_base64,
+        root=finding.place.root or None,
+        size_bytes=finding.signature.size_bytes,
+        other_path=other_path,
+        other_path_base64=other_path_base64,
+        other_root=(other.root or None) if other else None,
+    )
+    return store_event(session, event, entity_id=asset_id)
 
 
 def _moved(former: FormerLocation, place: Place, path_of: PathOf) -> FileMovedEvent:
@@ -290,21 +333,9 @@ def _is(table: type[Location | Failure], place: Place) -> sqlalchemy.ColumnEleme
     return (col(table.root) == place.root) & (col(table.path) == place.path)
 
 
-_INSERTS: dict[str, Callable[..., sqlite.Insert | postgresql.Insert]] = {
-    "sqlite": sqlite.insert,
-    "postgresql": postgresql.insert,
-}
-"""Inserts that can say what to do on conflict; both dialects spell it alike."""
-
-
-def dialect_of(session: Session) -> str:
-    """The database's kind, by SQLAlchemy's name."""
-    return session.get_bind().dialect.name
-
-
 @functools.cache
 def upsert(dialect: str, kind: type[Location | Failure], overwritten: tuple[str, ...]) -> sqlalchemy.Insert:
     """Inserts the row of a path, or overwrites these columns of the one that is there."""
-    statement = _INSERTS[dialect](table_of(kind))
+    statement = insert_into(dialect, kind)
     taken = {name: statement.excluded[name] for name in overwritten}
     return statement.on_conflict_do_update(index_elements=list(Place._fields), set_=taken)

@@ -17,11 +17,11 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import bindparam, delete
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from damd.catalogue.belonging import INVERSE, SIDECAR, File, Relation, beginnings, pairs
 from damd.catalogue.components import ContentIdentifier, Description, RelatedTo, SidecarProperties
+from damd.catalogue.dialects import dialect_of, insert_into
 from damd.catalogue.duplicates import take_turns
 from damd.catalogue.neighbourhood import Neighbourhood
 from damd.catalogue.roots import Place, Roots
@@ -175,13 +175,12 @@ def _delete(session: Session, asset_id: int, others: Iterable[int]) -> None:
 
 def _insert(session: Session, relations: Iterable[Relation]) -> None:
     rows = [{"entity_id": one, "kind": kind, "other_id": other} for one, kind, other in sorted(relations)]
-    session.execute(_statement(session.get_bind().dialect.name), rows)
+    session.execute(_statement(dialect_of(session)), rows)
 
 
 @functools.cache
 def _statement(dialect: str) -> sqlalchemy.Insert:
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return insert(table_of(RelatedTo)).on_conflict_do_nothing()
+    return insert_into(dialect, RelatedTo).on_conflict_do_nothing()
 
 
 def unrelate_if_gone(session: Session, asset_id: int, place: Place) -> None:

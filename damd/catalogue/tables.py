@@ -193,11 +193,17 @@ class Failure(SeenPath, table=True):
 
 
 class StoredEvent(Table, table=True):
-    """An event as it committed; `data` is JSON. `fanned_out_at` is None until its deliveries exist."""
+    """An event as it committed; `data` is JSON. `fanned_out_at` is None until its deliveries exist.
+
+    `revision` is never given twice, nor again after its event was forgotten. Of two events about one location or root
+    it tells the newer, since both wrote that row before they were numbered; it is no order of commits.
+    """
 
     __tablename__ = "event"
+    __table_args__ = {"sqlite_autoincrement": True}
 
-    id: str = Field(primary_key=True, max_length=64)
+    revision: int | None = Field(default=None, primary_key=True)
+    id: str = Field(unique=True, max_length=64)
     event_type: str = Field(max_length=64)
     occurred_at: datetime = Field(sa_type=UtcDateTime, index=True)
     entity_id: int | None = Field(default=None, foreign_key="entity.id", ondelete="SET NULL")
@@ -206,7 +212,12 @@ class StoredEvent(Table, table=True):
 
 
 class Delivery(Table, table=True):
-    """One event on its way to one durable subscriber, until `delivered_at` says that it arrived."""
+    """One event on its way to one endpoint, until `delivered_at` says that it arrived.
+
+    It is owed while `delivered_at` is None, and parked while its endpoint is disabled or removed. `attempts` counts
+    since it was made or asked for again; the rest tells of the last one: its HTTP status and the beginning of
+    what was answered, where there was an answer that refused it.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (UniqueConstraint("subscriber", "event_id"), Index(None, "subscriber", "next_attempt_at"))
@@ -216,7 +227,33 @@ class Delivery(Table, table=True):
     subscriber: str = Field(max_length=64)
     attempts: int = 0
     next_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_attempt_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_error: str | None = Field(default=None, sa_type=Text)
+    last_status: int | None = None
+    last_response: str | None = Field(default=None, sa_type=Text)
+
+
+class Endpoint(Table, table=True):
+    """A durable subscriber by its name: from when on it hears, and how it fares.
+
+    It is owed the events whose revision is above `from_revision`. `failing_s` is for how long it has failed, with
+    nothing but failures since `failing_since`: see `damd.catalogue.endpoints`.
+    """
+
+    __tablename__ = "endpoint"
+
+    name: str = Field(primary_key=True, max_length=64)
+    kind: str = Field(max_length=32)
+    added_at: datetime = Field(sa_type=UtcDateTime)
+    from_revision: int
+    removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    disabled_because: str | None = Field(default=None, sa_type=Text)
+    last_delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    failing_s: float = 0.0
+    last_failed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_error: str | None = Field(default=None, sa_type=Text)
 
 

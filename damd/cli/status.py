@@ -70,6 +70,11 @@ def count_of_files(count: int) -> str:
     return f"{count} file{'' if count == 1 else 's'}"
 
 
+def count_of_events(count: int) -> str:
+    """``1 event``, ``2 events``."""
+    return f"{count} event{'' if count == 1 else 's'}"
+
+
 def how_often(count: int) -> str:
     """``once``, ``2 times``."""
     return "once" if count == 1 else f"{count} times"
@@ -109,6 +114,8 @@ def _show(answer: dict[str, Any], *, as_json: bool) -> None:
         lines.append(f"damd {answer['version']}, process {answer['pid']}, on {answer['state']}")
         for root in answer["roots"]:
             lines += _root_lines(root)
+        for endpoint in answer.get("endpoints", []):  # an older daemon's answer has none
+            lines += _endpoint_lines(endpoint)
         oldest = f" (the oldest for {how_long(answer['oldest_s'])})" if answer["waiting"] else ""
         lines.append(f"{answer['waiting']} waiting{oldest}, {answer['in_work']} in work")
         lines.append("since start: " + ", ".join(f"{count} {word}" for word, count in answer["since_start"].items()))
@@ -122,6 +129,22 @@ def _root_lines(root: dict[str, Any]) -> list[str]:
     if root["held"] is not None:
         lines.append(f"    HELD, nothing in it is taken for deleted: {root['held']} (see damd roots list)")
     return lines
+
+
+def _endpoint_lines(endpoint: dict[str, Any]) -> list[str]:
+    lines = [f"  {endpoint['name']}: {endpoint['kind']} ({endpoint['state']}, {endpoint['owed']} owed)"]
+    if (trouble := trouble_of(endpoint)) is not None:
+        lines.append(f"    {trouble} (see damd webhooks list)")
+    return lines
+
+
+def trouble_of(endpoint: dict[str, Any]) -> str | None:
+    """Why an endpoint is not brought what it is owed, since when, in a clause; None where all is well."""
+    if endpoint["state"] == "disabled":
+        return f"DISABLED since {when(endpoint['disabled_since'])}: {endpoint['disabled_because']}"
+    if endpoint["state"] == "failing":
+        return f"FAILING since {when(endpoint['failing_since'])}: {endpoint['last_error']}"
+    return None
 
 
 def at_work(root: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ Handlers of plugins raise anything, and put anything into words; none of it cost
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import structlog
 
 from damd.catalogue.failing import FIRST_WAIT, record_failure
 from damd.catalogue.record import Finding
+from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import (
     CatalogueError,
@@ -24,8 +26,10 @@ from damd.errors import (
     UnsupportedTypeError,
 )
 from damd.events import readable
+from damd.ingest.policy import RootPolicies
 from damd.readers.failures import clean
 from damd.results import IngestResult, IngestStatus
+from damd.world import World
 
 _log = structlog.get_logger(__name__)
 
@@ -60,18 +64,22 @@ def _said(error: Exception) -> str:
         return ""
 
 
-async def note_failure(catalogue: Catalogue, finding: Finding, error: FileError) -> IngestResult:
-    """Record the failure; the result says so where the catalogue does not take even that."""
-    at = datetime.now(UTC)
+async def note_failure(world: World, finding: Finding, error: FileError) -> IngestResult:
+    """Record the failure and announce it; the result says so where the catalogue does not take even that."""
+    announce = world.get_resource(RootPolicies).of(finding.place.root).announces(finding.signature)
+    path_of = world.get_resource(Roots).path_of if announce else None
+    record = functools.partial(record_failure, finding=finding, error=error, at=datetime.now(UTC), path_of=path_of)
     try:
-        retry_at = await catalogue.write(lambda session: record_failure(session, finding, error, at=at))
+        noted = await world.get_resource(Catalogue).write(record)
     except CatalogueError as unnoted:
         reason = error if isinstance(error, TransientFileError) else TransientFileError(_said(unnoted))
         return failed(reason, soon(), catalogue_failed=True)
     except Exception:  # noqa: BLE001 - logged; whatever it is about this one file, the others need not wait for it
         _log.exception("a failure could not be noted", path=readable(finding.place.path), reason=str(error))
         return failed(error, soon())
-    return failed(error, retry_at)
+    if noted.event is not None:
+        await world.dispatch_event(noted.event)
+    return failed(error, noted.retry_at)
 
 
 def soon() -> datetime:

@@ -96,7 +96,7 @@ async def handle_ingest_file(
         file_error = as_file_error(error, cmd.file_path)
         if await _is_gone(cmd.file_path, file_error, finding.place.root):
             return failed(file_error, None, is_news=False)
-        return await note_failure(catalogue, finding, file_error)
+        return await note_failure(world, finding, file_error)
 
 
 def _look(roots: Roots, policies: RootPolicies, path: Path) -> tuple[Finding, bool]:

@@ -13,6 +13,7 @@ and nothing is concluded.
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import unicodedata
@@ -24,14 +25,17 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 from anyio.lowlevel import RunVar
+from sqlmodel import Session
 
 from damd.catalogue.queries import FormerLocation
 from damd.catalogue.record import Finding, record_link, record_move
 from damd.catalogue.roots import Place, Roots
 from damd.catalogue.store import Catalogue
 from damd.errors import FileChangedError
+from damd.events import Event
 from damd.fingerprint import Seen, Signature, look_in
 from damd.ingest.failures import GONE
+from damd.ingest.policy import RootPolicies
 from damd.media.base import find_unchanged
 from damd.results import DUPLICATE_HASH, MOVED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
 from damd.world import World
@@ -125,9 +129,14 @@ async def record_if_moved(world: World, finding: Finding, candidates: Sequence[F
 
 async def _record(world: World, kinship: Kinship, known: FormerLocation, finding: Finding) -> bool:
     """Whether it was recorded: the location was still what it had been."""
-    record = record_move if kinship is Kinship.MOVED else record_link
     path_of = world.get_resource(Roots).path_of
-    events = await world.get_resource(Catalogue).write(lambda session: record(session, known, finding, path_of))
+    record: Callable[[Session], list[Event] | None]
+    if kinship is Kinship.MOVED:
+        record = functools.partial(record_move, former=known, finding=finding, path_of=path_of)
+    else:
+        announce = world.get_resource(RootPolicies).of(finding.place.root).announces(finding.signature)
+        record = functools.partial(record_link, known=known, finding=finding, path_of=path_of, announce_copy=announce)
+    events = await world.get_resource(Catalogue).write(record)
     for event in events or ():
         await world.dispatch_event(event)
     return events is not None

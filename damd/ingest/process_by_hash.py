@@ -87,7 +87,10 @@ async def _add_location(
     former = await catalogue.read(lambda session: former_by_content(session, asset_id, finding.place, signature))
     if former and (moved := await record_if_moved(world, finding, former)) is not None:
         return moved
-    events = await catalogue.write(lambda session: record_location(session, asset_id, finding, roots.path_of))
+    record = functools.partial(
+        record_location, asset_id=asset_id, finding=finding, path_of=roots.path_of, announce_copy=cmd.announce
+    )
+    events = await catalogue.write(record)
     for event in events:
         await world.dispatch_event(event)
     return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, asset_id=asset_id, sha256=cmd.file_hash)

@@ -282,9 +282,9 @@ class Intake:
         if result.status is IngestStatus.FAILED and result.is_news:
             fields = {"reason": result.reason, "mime_type": result.mime_type, "retry_at": result.retry_at}
             known = {name: value for name, value in fields.items() if value is not None}
-            _log.warning("file.failed", path=readable(path), **known)
+            _log.warning("not imported", path=readable(path), **known)
         elif result.reason == DUPLICATE_HASH:
-            _log.info("file.skipped", path=readable(path), reason=result.reason, asset_id=result.asset_id)
+            _log.debug("skipped", path=readable(path), reason=result.reason, asset_id=result.asset_id)
         if result.retry_at is not None:
             now = time.monotonic()
             due = now + max(0.0, (result.retry_at - datetime.now(UTC)).total_seconds())

@@ -26,7 +26,7 @@ from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Component
 from damd.errors import ExtraMissingError, FileChangedError
-from damd.events import FileImportedEvent, readable_path
+from damd.events import Alike, Event, FileImportedEvent, FileNearDuplicateEvent, readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
@@ -304,21 +304,37 @@ def preview_row(preview: WrittenPreview) -> Preview:
 
 def _imported(
     roots: Roots, asset: NewAsset, command: ProcessMediaCommand, asset_id: int, alike: Sequence[Neighbour]
-) -> FileImportedEvent:
+) -> list[Event]:
     path, path_base64 = readable_path(roots.path_of(asset.finding.place))
     started_at_s = time.time() if command.started_at_s is None else command.started_at_s
-    return FileImportedEvent(
-        asset_id=asset_id,
-        path=path,
-        path_base64=path_base64,
-        root=asset.finding.place.root or None,
-        sha256=asset.sha256,
-        size_bytes=asset.properties.size_bytes,
-        mime_type=asset.properties.mime_type,
-        family=asset.properties.family,
-        duration_s=round(max(0.0, time.time() - started_at_s), 3),
-        near_duplicates=[neighbour._asdict() for neighbour in alike],
-    )
+    near_duplicates = [Alike(asset_id=each.asset_id, distance=each.distance) for each in alike]
+    root = asset.finding.place.root or None
+    told: list[Event] = [
+        FileImportedEvent(
+            asset_id=asset_id,
+            path=path,
+            path_base64=path_base64,
+            root=root,
+            sha256=asset.sha256,
+            size_bytes=asset.properties.size_bytes,
+            mime_type=asset.properties.mime_type,
+            family=asset.properties.family,
+            duration_s=round(max(0.0, time.time() - started_at_s), 3),
+            near_duplicates=near_duplicates,
+        )
+    ]
+    if near_duplicates:
+        told.append(
+            FileNearDuplicateEvent(
+                asset_id=asset_id,
+                path=path,
+                path_base64=path_base64,
+                root=root,
+                sha256=asset.sha256,
+                near_duplicates=near_duplicates,
+            )
+        )
+    return told
 
 
 def _result(

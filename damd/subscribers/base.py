@@ -7,13 +7,16 @@ in the process that made the event.
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, ClassVar, Protocol
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from damd.events import Event, known_event_types
-from damd.settings import Settings
+from damd.settings import Duration, Settings
 
 DEFAULT_RETRY = (
     timedelta(seconds=5),
@@ -31,12 +34,68 @@ EventTypes = Annotated[tuple[str, ...], AfterValidator(known_event_types)]
 """A subscriber's choice among damd's events; all of them when empty."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class DeliveryPolicy:
+    """How patiently a durable subscriber is served.
+
+    Attributes:
+        retry: The waits between attempts, at least one; the last one repeats.
+        concurrency: How many events it is handed at a time.
+        disable_after: For how long it may do nothing but fail; None: as long as it likes.
+    """
+
+    retry: tuple[timedelta, ...] = DEFAULT_RETRY
+    concurrency: int = 8
+    disable_after: timedelta | None = timedelta(days=5)
+
+
+class DurableSettings(Settings):
+    """What the entries of all durable subscribers may say."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+    events: EventTypes = ("file.imported",)
+    """The types to send; all of them when empty."""
+    retry: Annotated[tuple[Duration, ...], Field(min_length=1)] = DEFAULT_RETRY
+    """The waits between attempts; the last one repeats."""
+    concurrency: Annotated[int, Field(ge=1, le=64)] = 8
+    """How many are under way at a time."""
+    disable_after: Annotated[Duration, Field(gt=timedelta(0))] | None = timedelta(days=5)
+    """After so long a time of nothing but failures, as Svix does; null: never."""
+
+    @property
+    def target(self) -> str | None:
+        """Where it leads to, for people, without any secret; each kind has its own words."""
+        return None
+
+    def lacking(self) -> Iterator[tuple[str, str]]:
+        """What the system lacks for it to work: what it is about, and the rest of the sentence; blocking."""
+        yield from ()
+
+    @property
+    def policy(self) -> DeliveryPolicy:
+        """How patiently it is served."""
+        return DeliveryPolicy(retry=self.retry, concurrency=self.concurrency, disable_after=self.disable_after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialEvent(Event):
+    """Nothing happened: somebody tries whether a subscriber takes what it is told. None of `damd.events.EVENTS`.
+
+    Attributes:
+        message: What this is, for whoever finds it at the receiver's.
+    """
+
+    event_type: ClassVar[str] = "webhook.test"
+
+    event_id: str = field(default_factory=lambda: f"evt_test_{uuid.uuid4().hex}")
+    message: str = "A test message, sent by `damd webhooks test`: nothing happened"
+
+
 class Subscriber(Protocol):
     """A sink of events.
 
-    A durable one may have a further attribute ``retry``, a tuple of timedeltas: the waits between attempts,
-    of which the last one repeats. One that holds connections is an async context manager, entered before
-    the first event and left after the last one.
+    A durable one may have a further attribute ``policy``, its `DeliveryPolicy`. One that holds connections or files
+    is an async context manager, entered before the first event and left after the last one.
 
     Attributes:
         kind: The word in the configuration.
@@ -67,6 +126,7 @@ class Subscriber(Protocol):
         ...
 
 
-def retry_schedule(subscriber: Subscriber) -> tuple[timedelta, ...]:
-    """The waits between attempts, at least one: the subscriber's own ``retry``, or the default."""
-    return tuple(getattr(subscriber, "retry", ())) or DEFAULT_RETRY
+def policy_of(subscriber: Subscriber) -> DeliveryPolicy:
+    """A durable subscriber's own policy, or the default."""
+    policy: DeliveryPolicy = getattr(subscriber, "policy", DeliveryPolicy())
+    return policy

@@ -1,19 +1,31 @@
-"""The log subscriber: one line for each event."""
+"""The log subscriber: one line for each event, in the daemon's own log or in a file of its own.
+
+The file holds JSON Lines, each the body that a webhook is sent, led by the event's id. It is there for people and
+their tools and not for what must hear of everything: a line that cannot be written is lost.
+"""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import json
+from types import TracebackType
+from typing import Annotated, ClassVar, Literal, Self
 
+import anyio
+import anyio.to_thread
 import structlog
+from pydantic import Field
 
-from damd.events import Event
-from damd.settings import Settings
+from damd.errors import ConfigurationError
+from damd.events import Event, body_of
+from damd.settings import AbsolutePath, Settings, Size
 from damd.subscribers.base import EventTypes
+from damd.subscribers.rotation import RotatedFile
 
 _TAKEN = frozenset({"version", "event", "event_id"})
 """Names of data that the line has no place for: the first is for machines, the others are the line's own."""
 
-_log = structlog.get_logger("damd.events")
+_events = structlog.get_logger("damd.events")
+_log = structlog.get_logger(__name__)
 
 
 class LogSettings(Settings):
@@ -22,10 +34,16 @@ class LogSettings(Settings):
     kind: Literal["log"] = "log"
     events: EventTypes = ()
     """The types to log; all of them when empty."""
+    file: AbsolutePath | None = None
+    """Where to write JSON Lines; the daemon's own log without it."""
+    max_size: Annotated[Size, Field(ge=1)] = 10 * 2**20
+    """Of the file: a line that would make it longer goes to a new one."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 5
+    """How many former files there are at most: FILE.1, the newest, and so on."""
 
 
 class LogSubscriber:
-    """Writes each event as one line of the daemon's own log."""
+    """Writes each event as one line; an async context manager, which holds the file, if there is one."""
 
     kind: ClassVar[str] = "log"
     settings_type: ClassVar[type[Settings]] = LogSettings
@@ -33,17 +51,67 @@ class LogSubscriber:
 
     def __init__(self, settings: LogSettings) -> None:
         self._settings = settings
+        self._file = (
+            RotatedFile(settings.file, max_bytes=settings.max_size, keep=settings.keep) if settings.file else None
+        )
+        self._writer = anyio.CapacityLimiter(1)
+        self._is_losing = False
 
     @property
     def name(self) -> str:
-        """There is one log."""
-        return "log"
+        """There is one log, and any number of files."""
+        return f"log:{self._settings.file}" if self._settings.file else "log"
 
     def wants(self, event_type: str) -> bool:
         """Whether this type is logged."""
         return not self._settings.events or event_type in self._settings.events
 
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            ConfigurationError: It cannot be written.
+        """
+        if self._file is not None:
+            try:
+                await anyio.to_thread.run_sync(self._file.open, limiter=self._writer)
+            except OSError as error:
+                advice = "name a file in a folder that exists and that the user that damd runs as may write to"
+                raise ConfigurationError(
+                    [f"subscribers: the log file {self._settings.file} cannot be written ({error.strerror}): {advice}"]
+                ) from error
+        return self
+
+    async def __aexit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._file.close, limiter=self._writer)
+
     async def receive(self, event: Event) -> None:
-        """Write the line; its text is the event's type, its fields are the event's data."""
-        said = {name: value for name, value in event.data().items() if value is not None and name not in _TAKEN}
-        _log.info(event.event_type, event_id=event.event_id, **said)
+        """Write the line; one that cannot be written to the file is lost, and the first of them is told of."""
+        if self._file is None:
+            _say(event)
+            return
+        try:
+            await anyio.to_thread.run_sync(self._file.write, _line_of(event), limiter=self._writer)
+        except OSError as error:
+            if not self._is_losing:
+                _log.warning("events are lost to the log file", file=str(self._settings.file), error=error.strerror)
+            self._is_losing = True
+        else:
+            if self._is_losing:
+                _log.info("events are written to the log file again", file=str(self._settings.file))
+            self._is_losing = False
+
+
+def _say(event: Event) -> None:
+    """A line whose text is the event's type and whose fields are its data."""
+    said = {name: value for name, value in event.data().items() if value is not None and name not in _TAKEN}
+    _events.info(event.event_type, event_id=event.event_id, **said)
+
+
+def _line_of(event: Event) -> bytes:
+    """What the outside is told, an object of several members, with the id before them."""
+    return b'{"id":%b,%b\n' % (json.dumps(event.event_id).encode(), body_of(event).removeprefix(b"{"))

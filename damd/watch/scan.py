@@ -171,7 +171,9 @@ class Scanner:
                 await self._around.catalogue.write(functools.partial(absence.release, root=root))
             elif because != self._noted:
                 note = functools.partial(absence.hold, root=root, because=because, missing=missing, at=now())
-                await self._around.catalogue.write(note)
+                event = await self._around.catalogue.write(note)
+                if event is not None:
+                    await self._around.announce(event)
             self._noted = because
         except CatalogueUnavailableError as error:
             if because != before:  # it is tried again, of a root that is not there every two seconds

@@ -33,7 +33,7 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Failure, Location, Root, StoredEvent
 from damd.catalogue.volumes import VolumeKey, volume_id
 from damd.errors import BrokenFileError, FileError, TransientFileError
-from damd.events import Event
+from damd.events import Event, RootHeldEvent
 from damd.fingerprint import Signature
 
 pytestmark = pytest.mark.anyio
@@ -292,6 +292,26 @@ async def test_since_when_a_root_is_held_stays_and_why_may_change(
     assert await root() == (None, None, None)
     await catalogue.write(partial(hold, root="inbox", because="it is not there", missing=7, at=later))
     assert await root() == (later, "it is not there", None)
+
+
+async def test_that_a_root_is_held_is_told_when_it_begins_and_when_the_root_itself_is_gone(
+    catalogue: Catalogue, root: Callable[[], Any]
+) -> None:
+    def held(missing: int | None) -> Callable[[Session], RootHeldEvent | None]:
+        return partial(hold, root="inbox", because="it lost too much", missing=missing, at=AT)
+
+    told = await catalogue.write(held(7))
+    assert told is not None
+    assert (told.root, told.path, told.reason, told.missing_files) == ("inbox", "/in", "it lost too much", 7)
+    assert [await catalogue.write(held(missing)) for missing in (7, 8)] == [None, None]
+    told = await catalogue.write(held(None))
+    assert told is not None
+    assert told.missing_files is None
+    assert await catalogue.write(held(None)) is None
+    assert await catalogue.write(held(7)) is not None
+    await catalogue.write(partial(release, root="inbox"))
+    assert await catalogue.write(held(7)) is not None
+    assert await root() == (AT, "it lost too much", None)
 
 
 async def test_only_a_root_that_is_held_can_be_accepted_and_a_release_ends_it(

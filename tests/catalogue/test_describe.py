@@ -26,6 +26,7 @@ from damd.catalogue.describe import (
     summary,
     volume_at,
 )
+from damd.catalogue.endpoints import attach, disable
 from damd.catalogue.failing import record_failure
 from damd.catalogue.outbox import fan_out
 from damd.catalogue.record import Finding, NewAsset, Properties, record_asset, record_location
@@ -34,7 +35,7 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Location, Root
 from damd.catalogue.volumes import VolumeKey
 from damd.errors import BrokenFileError
-from damd.events import FileImportedEvent
+from damd.events import Event, FileImportedEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +46,9 @@ PREVIEWS = Path("/state/previews")
 
 
 async def record(catalogue: Catalogue, asset: NewAsset, *, announced: bool = False) -> int:
-    def announce(asset_id: int, _: object) -> FileImportedEvent:
+    def announce(asset_id: int, _: object) -> list[Event]:
         known = {"path": "/srv/inbox/a.jpg", "root": "inbox", "mime_type": None, "family": None, "duration_s": 0.1}
-        return FileImportedEvent(asset_id=asset_id, sha256=asset.sha256, size_bytes=1, **known)  # type: ignore[arg-type]  # by name
+        return [FileImportedEvent(asset_id=asset_id, sha256=asset.sha256, size_bytes=1, **known)]  # type: ignore[arg-type]  # by name
 
     recorded = await catalogue.write(lambda session: record_asset(session, asset, announce if announced else None))
     return recorded.asset_id
@@ -197,16 +198,20 @@ async def test_assets_are_found_by_how_their_hash_begins(catalogue: Catalogue, i
 async def test_the_summary_counts_what_there_is_and_what_is_owed(
     catalogue: Catalogue, image_asset: MakeAsset, finding: MakeFinding
 ) -> None:
-    names = ("assets", "locations", "failures", "deliveries_pending", "events_waiting")
+    names = ("assets", "locations", "failures", "deliveries_pending", "deliveries_parked", "events_waiting")
     assert await catalogue.read(summary) == dict.fromkeys(names, 0)
+    endpoints = {"gallery": "webhook", "archive": "webhook"}
+    await catalogue.write(lambda session: attach(session, endpoints, at=datetime.now(UTC)))
     asset_id = await record(catalogue, image_asset("ab" * 32), announced=True)
     await catalogue.write(lambda session: record_location(session, asset_id, finding(b"copy.jpg")))
     at = datetime.now(UTC)
     bad = finding(b"bad.jpg")
     await catalogue.write(lambda session: record_failure(session, bad, BrokenFileError("it is broken"), at=at))
-    assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 0, 1), strict=True))
-    await catalogue.write(lambda session: fan_out(session, lambda event_type: ["gallery", "archive"], at=at, limit=10))
-    assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 2, 0), strict=True))
+    assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 0, 0, 1), strict=True))
+    await catalogue.write(lambda session: fan_out(session, lambda event_type: endpoints, at=at, limit=10))
+    assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 2, 0, 0), strict=True))
+    await catalogue.write(lambda session: disable(session, "archive", because="it is full", at=at))
+    assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 1, 1, 0), strict=True))
 
 
 async def test_a_location_is_told_with_the_other_places_of_its_asset(

@@ -27,7 +27,7 @@ from damd.catalogue.roots import Place
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import ContentHash, Entity, Failure, FileProperties, Location, StoredEvent
 from damd.errors import BrokenFileError, FileChangedError, UnsupportedTypeError
-from damd.events import FileImportedEvent
+from damd.events import Event, FileImportedEvent
 from damd.fingerprint import Signature
 from damd.media.image import ImageProperties
 
@@ -51,12 +51,17 @@ def imported(asset_id: int, _: object = ()) -> FileImportedEvent:
     )
 
 
+def announce(asset_id: int, _: object) -> list[Event]:
+    return [imported(asset_id)]
+
+
 def record(asset: NewAsset, session: Session) -> Recorded:
-    return record_asset(session, asset, imported)
+    return record_asset(session, asset, announce)
 
 
 def fail(finding: Finding, at: datetime, session: Session, *, permanent: bool = False) -> datetime | None:
-    return record_failure(session, finding, BrokenFileError("broken") if permanent else FileChangedError(), at=at)
+    error = BrokenFileError("broken") if permanent else FileChangedError()
+    return record_failure(session, finding, error, at=at).retry_at
 
 
 async def count(catalogue: Catalogue, table: type[SQLModel]) -> int:
@@ -108,7 +113,7 @@ async def test_what_fails_in_the_middle_leaves_nothing(catalogue: Catalogue, ima
     else:
         await catalogue.write(lambda session: store_event(session, event))
     with pytest.raises(IntegrityError):
-        await catalogue.write(lambda session: record_asset(session, asset, lambda *_: event))
+        await catalogue.write(lambda session: record_asset(session, asset, lambda *_: [event]))
     assert await count(catalogue, StoredEvent) == (flaw == "event")
     for table in (Entity, ContentHash, FileProperties, ImageProperties, Location):
         assert await count(catalogue, table) == 0

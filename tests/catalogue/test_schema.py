@@ -346,6 +346,53 @@ def test_the_foreign_keys_of_a_migrated_catalogue_hold(empty: Engine) -> None:
         assert connection.execute(text("SELECT count(*) FROM location")).scalar_one() == 0
 
 
+EVENT = "INSERT INTO event (id, event_type, occurred_at, entity_id, data, fanned_out_at) VALUES "
+DELIVERY = (
+    "INSERT INTO delivery (id, event_id, subscriber, attempts, next_attempt_at, delivered_at, last_error) VALUES "
+)
+OLD_NOTIFICATIONS = [
+    *OLD_ROWS[:4],
+    EVENT + "('evt_b', 'file.imported', '2024-03-01 12:00:00', 1, '{}', NULL)",
+    EVENT + "('evt_c', 'file.moved', :at, NULL, '{}', :at)",
+    EVENT + "('evt_a', 'file.imported', :at, 1, '{}', :at)",
+    DELIVERY + "(5, 'evt_a', 'gallery', 3, :at, NULL, 'it was away')",
+    DELIVERY + "(8, 'evt_c', 'gallery', 1, NULL, :at, NULL)",
+]
+
+
+def test_a_catalogue_from_before_events_were_numbered_keeps_them_and_what_is_owed(empty: Engine) -> None:
+    upgrade_to(empty, "0003")
+    fill(empty, OLD_NOTIFICATIONS)
+    old = {table: rows_of(empty, table) for table in ("event", "delivery")}
+    upgrade(empty, Table.metadata)
+    events = rows_of(empty, "event")
+    assert [(row["revision"], row["id"]) for row in events] == [(1, "evt_a"), (2, "evt_c"), (3, "evt_b")], (
+        "as they happened"
+    )
+    assert sorted((row | {"revision": 0} for row in events), key=lambda row: row["id"]) == [
+        row | {"revision": 0} for row in old["event"]
+    ]
+    new = dict.fromkeys(("last_attempt_at", "last_status", "last_response"))
+    assert rows_of(empty, "delivery") == [row | new for row in old["delivery"]]
+    (endpoint,) = rows_of(empty, "endpoint")
+    assert (endpoint["name"], endpoint["from_revision"]) == ("gallery", 0), "it hears of evt_b, too"
+
+
+def test_a_number_is_never_given_twice_and_deliveries_go_with_their_event(empty: Engine) -> None:
+    upgrade_to(empty, "0003")
+    fill(empty, OLD_NOTIFICATIONS)
+    upgrade(empty, Table.metadata)
+    with empty.begin() as connection:
+        connection.execute(text("DELETE FROM event"))
+        assert connection.execute(text("SELECT count(*) FROM delivery")).scalar_one() == 0
+    fill(empty, [EVENT + "('evt_d', 'file.imported', :at, 1, '{}', NULL)"])
+    fill(empty, ["INSERT INTO delivery (event_id, subscriber, attempts) VALUES ('evt_d', 'gallery', 0)"])
+    assert [row["revision"] for row in rows_of(empty, "event")] == [4]
+    assert rows_of(empty, "delivery")[0]["id"] > 0
+    with pytest.raises(IntegrityError):
+        fill(empty, ["INSERT INTO delivery (event_id, subscriber, attempts) VALUES ('evt_z', 'gallery', 0)"])
+
+
 def test_the_last_migration_is_told_by_its_name(empty: Engine) -> None:
     with empty.connect() as connection:
         scripts = ScriptDirectory.from_config(alembic_config(connection, Table.metadata))

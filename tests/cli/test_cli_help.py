@@ -12,7 +12,19 @@ from command_line import run_damd
 from damd import __version__
 from damd.cli.application import application
 
-HEAVY = {"alembic", "anyio", "httpx", "numpy", "PIL", "pydantic", "rich", "sqlalchemy", "structlog", "watchdog", "yaml"}
+HEAVY = {
+    "alembic",
+    "anyio",
+    "httpcore",
+    "numpy",
+    "PIL",
+    "pydantic",
+    "rich",
+    "sqlalchemy",
+    "structlog",
+    "watchdog",
+    "yaml",
+}
 
 
 def _commands(command: Any, *path: str) -> Iterator[tuple[str, ...]]:

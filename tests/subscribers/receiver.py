@@ -1,9 +1,10 @@
 """A webhook's receiver on loopback, which verifies as the standard's own package does."""
 
 import socket
+import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,11 +15,14 @@ import anyio.to_thread
 from standardwebhooks import Webhook
 
 from damd.events import FileImportedEvent
-from damd.subscribers.webhook import SecretSource, WebhookSettings
+from damd.subscribers.http.secrets import SecretSource
+from damd.subscribers.webhook import WebhookSettings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_SECRET = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 PATIENCE_S = 20
+CERTIFICATES = Path(__file__).parent / "certificates"
+"""Valid until the end of 2099: of an authority that nobody else trusts, for localhost, and for another name."""
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -46,6 +50,27 @@ def status(code: int, *, body: bytes = b"", **headers: str) -> Answer:
     return answer
 
 
+def raw(answer: bytes, *, close: bool = False) -> Answer:
+    """These bytes, whatever they are; afterwards, the connection is closed or waits for the next request."""
+
+    def write(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(answer)
+        handler.close_connection = close
+
+    return write
+
+
+def endless(answer: bytes, repeated: bytes) -> Answer:
+    """These bytes, then those for as long as anybody takes them."""
+
+    def write(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(answer)
+        while True:
+            handler.wfile.write(repeated * 100)
+
+    return write
+
+
 def reset(handler: BaseHTTPRequestHandler) -> None:
     """Close the connection with RST, as a crash does."""
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -53,25 +78,45 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.close_connection = True
 
 
-class Receiver:
-    """Answers each request with the next of `answers`, then with `usual`; `received` has all that were verified."""
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False  # so that closing the server ends them all
+    request_queue_size = 64  # whoever finds the queue full tries again a second later
 
-    def __init__(self, *, port: int = 0, secret: str = SECRET) -> None:
+
+class Receiver:
+    """Answers each request with the next of `answers`, then with `usual`; `received` has all that were verified.
+
+    It verifies with each of the secrets by itself. With a certificate, it speaks TLS.
+    """
+
+    def __init__(self, *, port: int = 0, secrets: Sequence[str] = (SECRET,), certificate: str | None = None) -> None:
         self.received: list[Received] = []
         self.unverified: list[Exception] = []
         self.answers: list[Answer] = []
         self.usual: Answer = status(204)
         self.connections = 0
         self.closing = threading.Event()
-        self._secret = secret
+        self._verifiers = [Webhook(secret) for secret in secrets]
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler_type())
+        self._server = _Server(("127.0.0.1", port), self._handler_type())
+        self._scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(CERTIFICATES / certificate)
+            # Each connection shakes hands in its own thread.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/hooks/damd"
+        return f"{self._scheme}://127.0.0.1:{self.port}/hooks/damd"
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -99,6 +144,15 @@ class Receiver:
         await anyio.to_thread.run_sync(wait)
         return self.received
 
+    async def is_left(self) -> None:
+        """Wait until nobody is connected any more."""
+
+        def wait() -> None:
+            with self._changed:
+                assert self._changed.wait_for(lambda: not self._open, PATIENCE_S), self._open
+
+        await anyio.to_thread.run_sync(wait)
+
     def _handler_type(self) -> type[BaseHTTPRequestHandler]:
         receiver = self
 
@@ -115,11 +169,12 @@ class Receiver:
             def finish(self) -> None:
                 with receiver._changed:
                     receiver._open.discard(self.connection)
+                    receiver._changed.notify_all()
                 with suppress(OSError):
                     super().finish()
 
             def handle(self) -> None:
-                with suppress(ConnectionError, ValueError):
+                with suppress(ConnectionError, ValueError, ssl.SSLError):
                     super().handle()
 
             def do_POST(self) -> None:
@@ -135,7 +190,7 @@ class Receiver:
         headers = {name.lower(): value for name, value in handler.headers.items()}
         with self._changed:
             try:
-                payload = Webhook(self._secret).verify(body, headers)
+                payload, *_ = [verifier.verify(body, headers) for verifier in self._verifiers]
                 timestamp = int(headers["webhook-timestamp"])
             except Exception as error:  # noqa: BLE001 - shown by the test that waits
                 self.unverified.append(error)
@@ -178,6 +233,7 @@ def webhook_settings(folder: Path, url: str, **others: Any) -> WebhookSettings:
     """Settings whose secret is the receivers'."""
     file = folder / "webhook.secret"
     file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
     return WebhookSettings.model_validate({"name": "gallery", "url": url, "secret": SecretSource(file=file)} | others)
 
 

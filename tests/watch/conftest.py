@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import anyio.lowlevel
 import pytest
 from watch.rooted import MakeRoot, Sink, Watches
 from watch.scanning import Bench
@@ -14,7 +15,7 @@ from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.roots import Place, Roots, claim
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Root
-from damd.events import Event
+from damd.events import Event, RootHeldEvent
 from damd.mounts import Mounts
 from damd.watch import root as root_module
 from damd.watch import scan as scan_module
@@ -89,7 +90,8 @@ async def make_root(folder: Path, catalogue: Catalogue, mounts: Mounts) -> MakeR
     await catalogue.write(lambda session: claim(session, [Place("inbox", os.fsencode(folder))]))
 
     async def announce(event: Event) -> None:
-        raise AssertionError(event)
+        await anyio.lowlevel.checkpoint()
+        assert isinstance(event, RootHeldEvent), event
 
     def make(*, backend: str = "polling", canary: Path | None = None, **settings: object) -> WatchedRoot:
         root = RootSettings.model_validate({"path": folder, "backend": backend}).model_copy(update=settings)

@@ -184,7 +184,7 @@ async def test_what_is_accepted_passes_in_several_scans_where_it_is_much(
     assert await bench.accept()
     assert [await bench.scan() for _ in range(3)] == [WHOLE, WHOLE, []]
     assert await bench.missing() == paths[:10]
-    assert len(bench.announced) == 10
+    assert [event.event_type for event in bench.announced] == ["root.held"] + 10 * ["file.missing"]
     assert await bench.held() is None
 
 

@@ -1,0 +1,96 @@
+"""``damd webhooks test``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from damd.cli.application import EXIT_FAILURE, ConfigOption, JsonOption, StateOption, load, print_json, say
+from damd.cli.webhooks.listing import NameArgument, configured, unknown_endpoint
+
+if TYPE_CHECKING:
+    from damd.config import Config
+    from damd.errors import DeliveryError
+    from damd.subscribers.base import Subscriber, TrialEvent
+
+_MOST_OF_AN_ANSWER = 300
+"""Characters of what a receiver answered that are shown: enough for the sentence of an error page."""
+
+
+def send_test(
+    name: NameArgument, config: ConfigOption = None, state: StateOption = None, as_json: JsonOption = False
+) -> None:
+    """Send an endpoint a test message, at once and only now.
+
+    It is of the type webhook.test, and is signed and sent as every other; a command is run. The exit code is 0
+    where it was taken, else 1.
+    """
+    import anyio
+
+    from damd import logs
+
+    settings = load(config, state)
+    logs.configure("warning", settings.logging.format)
+    if not anyio.run(_test, settings, name, as_json):
+        raise typer.Exit(EXIT_FAILURE)
+
+
+async def _test(config: Config, name: str, as_json: bool) -> bool:
+    """Whether it took the test message."""
+    import anyio
+
+    from damd.subscribers import SUBSCRIBERS
+    from damd.subscribers.base import TrialEvent
+
+    settings = configured(config)
+    if name not in settings:
+        raise unknown_endpoint(name, settings, " in the configuration")
+    make: Any = SUBSCRIBERS[config.endpoints[name]]  # each kind takes its own settings
+    subscriber: Subscriber = make(settings[name])
+    event = TrialEvent()
+    async with subscriber if isinstance(subscriber, AbstractAsyncContextManager) else nullcontext():
+        began = anyio.current_time()
+        error = await _offer(subscriber, event)
+        took_s = anyio.current_time() - began
+    if as_json:
+        print_json(_as_values(name, event.event_id, took_s, error))
+    elif error is None:
+        say(f"{name} took the test message {event.event_id} in {took_s * 1000:.0f} ms.")
+    else:
+        say("\n".join(_refusal(name, error)))
+    return error is None
+
+
+async def _offer(subscriber: Subscriber, event: TrialEvent) -> DeliveryError | None:
+    from damd.errors import DeliveryError
+
+    try:
+        await subscriber.receive(event)
+    except DeliveryError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - a plugin's may raise anything
+        return DeliveryError(f"{type(error).__name__}: {error}")
+    return None
+
+
+def _refusal(name: str, error: DeliveryError) -> list[str]:
+    lines = [f"{name} did not take the test message: {error}"]
+    if error.response and (answer := " ".join(error.response.split())):
+        lines.append(f"What it said begins: {answer[:_MOST_OF_AN_ANSWER]}")
+    if error.is_gone:
+        lines.append("This means that it wants no event any more: a running damd would disable it.")
+    return lines
+
+
+def _as_values(name: str, event_id: str, took_s: float, error: DeliveryError | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "event_id": event_id,
+        "taken": error is None,
+        "took_s": round(took_s, 3),
+        "error": None if error is None else str(error),
+        "status_code": None if error is None else error.status_code,
+        "response": None if error is None else error.response,
+    }

@@ -1,0 +1,89 @@
+"""How hard an endpoint is pressed: pure, so that it is told the time."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+FAILURES_IN_A_ROW = 5
+"""After so many it is taken for away; one that fails now and then need not be left alone."""
+FIRST_REST = timedelta(seconds=1)
+LONGEST_REST = timedelta(minutes=1)
+"""One rest after the other is twice as long, up to this; so soon is it noticed that an endpoint is back."""
+LONGEST_WISH = timedelta(hours=1)
+"""For longer no receiver's `Retry-After` keeps everything from it; what it refused keeps its own wait."""
+_SHARE_OF_OUTAGE = 10
+
+
+class Pace:
+    """Says how many attempts an endpoint may be offered at a moment.
+
+    One that is away rests, and is then asked by one attempt at a time; with each answer one more may be under way.
+    An attempt that began before a rest tells nothing new by failing after it: `rests` tells which those are.
+
+    Args:
+        concurrency: The most that may be under way together.
+        failing_since: Where it has done nothing but fail when this begins: since when.
+    """
+
+    def __init__(self, concurrency: int, failing_since: datetime | None = None) -> None:
+        self.rests = 0
+        self._concurrency = concurrency
+        self._failing_since = failing_since
+        self._allowed = concurrency if failing_since is None else 1
+        self._failures = 0  # in a row
+        self._rests_in_a_row = 0
+        self._is_away = failing_since is not None
+        self._rests_from: datetime | None = None
+        self._rests_until: datetime | None = None
+
+    def room(self, *, at: datetime, under_way: int) -> int:
+        """How many more attempts may begin."""
+        return 0 if self.is_resting(at) else max(0, self._allowed - under_way)
+
+    def is_resting(self, at: datetime) -> bool:
+        """Whether it is left alone; a moment before the rest began is of a clock that went back."""
+        if self._rests_from is None or self._rests_until is None:
+            return False
+        return self._rests_from <= at < self._rests_until
+
+    def longest_wait(self, at: datetime) -> timedelta:
+        """How long an attempt that failed because the endpoint is down is put off at most.
+
+        A minute, or a tenth of the time for which it has been down: who is back after ten minutes is noticed within
+        one, and who is away for days is not asked by the same event every minute.
+        """
+        down_for = at - self._failing_since if self._failing_since else timedelta(0)
+        return max(LONGEST_REST, down_for / _SHARE_OF_OUTAGE)
+
+    def answered(self) -> bool:
+        """It took an event, or refused it for that event's own sake; returns whether it had been away until now."""
+        was_away, self._is_away = self._is_away, False
+        self._allowed = min(self._concurrency, self._allowed + 1)
+        self._failures = self._rests_in_a_row = 0
+        self._failing_since = self._rests_from = self._rests_until = None
+        return was_away
+
+    def failed(self, *, at: datetime, rests: int, retry_after_s: float | None = None) -> None:
+        """It did not answer, or said that any other event would fare alike.
+
+        Args:
+            at: Now.
+            rests: `Pace.rests` as it was when the attempt began.
+            retry_after_s: What the receiver asked for.
+        """
+        wish = timedelta(seconds=min(LONGEST_WISH.total_seconds(), max(0.0, retry_after_s or 0.0)))
+        self._failing_since = self._failing_since or at
+        self._failures += 1
+        self._allowed = max(1, self._allowed // 2)
+        if rests == self.rests and (wish or self._is_away or self._failures >= FAILURES_IN_A_ROW):
+            self._rest(at)
+        if self._rests_until is not None:
+            self._rests_until = max(self._rests_until, at + wish)
+
+    def _rest(self, at: datetime) -> None:
+        self._is_away = True
+        self._allowed = 1
+        self._rests_from = at
+        self._rests_until = at + min(LONGEST_REST, FIRST_REST * 2 ** min(self._rests_in_a_row, 30))
+        self._rests_in_a_row += 1
+        self.rests += 1
