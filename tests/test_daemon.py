@@ -262,6 +262,7 @@ def shared() -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as folder:
         shared = Running(Path(folder).resolve())
         try:
+            shared.daemon.wait_for("ready")  # whichever test a process begins with
             yield shared
         finally:
             status = shared.daemon.stop()
