@@ -37,7 +37,7 @@ from damd.catalogue.outbox import awaits_fan_out, store_event
 from damd.catalogue.schema import upgrade
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Table
-from damd.events import Event, FileImportedEvent
+from damd.events import Event, FileImportedEvent, Subscription
 from damd.relay.relay import Relay
 from damd.settings import Settings
 from damd.subscribers.base import Subscriber
@@ -123,7 +123,7 @@ async def seconds(folder: Path, subscribers: Sequence[Subscriber], count: int, d
     catalogue = Catalogue(engine)
 
     def prepare(session: Session) -> None:
-        attach(session, {each.name: each.kind for each in subscribers}, at=datetime.now(UTC))
+        attach(session, {each.name: Subscription(each.kind) for each in subscribers}, at=datetime.now(UTC))
         for number in range(count):
             store_event(session, imported(number + 1))
 

@@ -105,9 +105,9 @@ async def forget_what_is_read_now(world: World) -> None:
 
 async def _claim_endpoints(config: Config, catalogue: Catalogue) -> None:
     """Tell the catalogue of the endpoints, also where no daemon runs yet: what is imported now, they hear of later."""
-    kinds = config.endpoints
-    if not are_attached(await catalogue.read(known_endpoints), kinds):
-        await catalogue.write(functools.partial(attach, kinds=kinds, at=now()))
+    subscriptions = config.endpoints
+    if not are_attached(await catalogue.read(known_endpoints), subscriptions):
+        await catalogue.write(functools.partial(attach, subscriptions=subscriptions, at=now()))
 
 
 async def _claim_roots(config: Config, catalogue: Catalogue) -> list[Root]:

@@ -21,12 +21,13 @@ from pydantic_core import InitErrorDetails
 from damd.catalogue.engine import CatalogueSettings
 from damd.documents import Document, Location, read_document, write_document
 from damd.errors import ConfigurationError
-from damd.relay.retention import EventSettings
+from damd.events import Subscription
+from damd.relay.settings import EventSettings
 from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
 from damd.similarity import SimilaritySettings
 from damd.subscribers import SUBSCRIBERS
-from damd.subscribers.base import DurableSettings
+from damd.subscribers.base import SubscriberSettings
 from damd.subscribers.log import LogSettings
 from damd.thumbnails import ThumbnailSettings
 from damd.watch.base import RootSettings
@@ -126,6 +127,13 @@ def _check_subscribers(subscribers: tuple[Settings, ...]) -> tuple[Settings, ...
             ((index, "name"), f"another subscriber is called {names[index]} too: give each its own name")
             for index in repeated
         )
+    files = [getattr(settings, "file", None) for settings in subscribers]
+    shared = [index for index, file in enumerate(files) if file is not None and file in files[:index]]
+    if shared:
+        raise _refusal(
+            ((index, "file"), f"another subscriber writes to {files[index]} too: give each its own file")
+            for index in shared
+        )
     return subscribers
 
 
@@ -136,7 +144,7 @@ def _check_plugins(plugins: tuple[str, ...]) -> tuple[str, ...]:
     return plugins
 
 
-SubscriberSettings = Annotated[SerializeAsAny[Settings], BeforeValidator(_subscriber_settings)]
+SubscriberEntry = Annotated[SerializeAsAny[Settings], BeforeValidator(_subscriber_settings)]
 """The settings type of the subscriber that the entry's ``kind`` names in `damd.subscribers.SUBSCRIBERS`."""
 
 
@@ -152,7 +160,7 @@ class Config(Settings):
     thumbnails: ThumbnailSettings = ThumbnailSettings()
     similarity: SimilaritySettings = SimilaritySettings()
     events: EventSettings = EventSettings()
-    subscribers: Annotated[tuple[SubscriberSettings, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
+    subscribers: Annotated[tuple[SubscriberEntry, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
     """Dotted names of modules with a ``setup(world)``."""
     logging: LoggingSettings = LoggingSettings()
@@ -163,10 +171,13 @@ class Config(Settings):
         return {root.name: root for root in self.watch if root.name is not None}
 
     @property
-    def endpoints(self) -> dict[str, str]:
-        """The kind of each durable subscriber, by its name."""
-        named = ((getattr(each, "name", ""), getattr(each, "kind", "")) for each in self.subscribers)
-        return {name: kind for name, kind in named if kind in SUBSCRIBERS and SUBSCRIBERS[kind].durable}
+    def endpoints(self) -> dict[str, Subscription]:
+        """What each durable subscriber asks for, by its name."""
+        durable = [each for each in self.subscribers if SUBSCRIBERS[getattr(each, "kind", "")].durable]
+        return {
+            getattr(each, "name", ""): Subscription(getattr(each, "kind", ""), getattr(each, "events", ()) or None)
+            for each in durable
+        }
 
     @model_validator(mode="after")
     def _state_is_no_root(self) -> Self:
@@ -230,7 +241,7 @@ def _settings_within(annotation: Any) -> type[Settings] | None:
 
 
 def config_as_yaml(config: Config) -> str:
-    """The complete configuration as YAML that `load_config` reads; passwords within URLs are masked."""
+    """The complete configuration as YAML that `load_config` reads; passwords and queries within URLs are masked."""
     return write_document(_masked(config.model_dump(mode="json")))
 
 
@@ -244,6 +255,8 @@ def _masked(value: Any) -> Any:
     # A database's password may hold slashes; in the path of a hook an @ is no password's end.
     within = "[^/?#]*" if value.lower().startswith("http") else ".*"
     value = re.sub(rf"(://[^/?#:@]*:){within}@", r"\1***@", value)
+    if value.lower().startswith("http"):
+        return re.sub(r"(?<=[?#]).+", "***", value)  # of a hook: a token as often as not
     return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", value)
 
 
@@ -258,11 +271,9 @@ def check_environment(config: Config, *, roots: bool = True) -> list[str]:
     found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in watched]
     found.append((f"The state folder {config.state}", _state_problem(config.state)))
     for settings in config.subscribers:
-        if isinstance(settings, DurableSettings):
-            lacking = (
-                (f"The {what} of the subscriber {settings.name}", problem) for what, problem in settings.lacking()
-            )
-            found.extend(lacking)
+        if isinstance(settings, SubscriberSettings):
+            whose = f"of the subscriber {getattr(settings, 'name', getattr(settings, 'kind', '?'))}"
+            found.extend((f"The {what} {whose}", problem) for what, problem in settings.lacking())
     return [f"{what} {problem}." for what, problem in found if problem]
 
 

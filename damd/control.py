@@ -27,6 +27,7 @@ SOCKET = "control.sock"
 
 _LONGEST_MESSAGE = 2**20
 _ANSWER_TIMEOUT_S = 10
+_ACCEPT_AGAIN_S = 1.0
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux and 104 on macOS (unix(7), unix(4))
 
 Answer = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -46,7 +47,12 @@ async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskSta
         listener = await anyio.create_unix_listener(path, mode=0o600)
         task_status.started()
         async with listener:
-            await listener.serve(lambda stream: _serve_one(stream, answers))
+            while True:
+                try:
+                    await listener.serve(lambda stream: _serve_one(stream, answers))
+                except anyio.BrokenResourceError as error:  # no descriptor is left: whoever asks waits
+                    _log.warning("the control socket cannot be served now", error=str(error.__cause__ or error))
+                    await anyio.sleep(_ACCEPT_AGAIN_S)
 
 
 async def ask(state: Path, command: str, **details: Any) -> dict[str, Any]:

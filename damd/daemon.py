@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import os
+import resource
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
@@ -48,6 +49,7 @@ _LOCK = "daemon.lock"
 _CANARIES = "canaries"
 """Files that are touched to see whether the kernel's events still arrive; one for each root, none in a root."""
 _MIND_STATE_S = 5.0
+_MOST_DESCRIPTORS = 65_536
 _ONE_REQUEST_S = 0.3
 """timeout(1) and its like signal the process and then its group; nobody's second thought is that quick."""
 
@@ -68,6 +70,7 @@ async def run(config: Config) -> None:
         raise ConfigurationError(problems)
     async with AsyncExitStack() as stack:
         await anyio.to_thread.run_sync(_make_state_folder, config.state)
+        _raise_descriptor_limit()
         stack.enter_context(_sole_daemon(config.state))
         # Entered before the World, and so left after the last of its events.
         subscribers = [await _open_subscriber(stack, settings) for settings in config.subscribers]
@@ -110,8 +113,15 @@ class Daemon:
 
     async def run(self) -> None:
         """Run until a signal asks to stop."""
+        async with anyio.create_task_group() as listening:
+            # Until the very end: what is in work may take its time to end, and a second signal must find a handler.
+            stop = await listening.start(_receive_signals)
+            await self._run_until(stop)
+            listening.cancel_scope.cancel()
+        _log.info("stopped", **self._intake.outcomes)
+
+    async def _run_until(self, stop: anyio.Event) -> None:
         async with anyio.create_task_group() as tasks:
-            stop = await tasks.start(_receive_signals)
             tasks.start_soon(self._relay.run)
             tasks.start_soon(self._take_in)
             tasks.start_soon(self._feed_watchdog)
@@ -130,7 +140,6 @@ class Daemon:
             if drain.cancelled_caught:
                 _log.warning("left for the next start", in_work=self._intake.in_work)
             tasks.cancel_scope.cancel()
-        _log.info("stopped", **self._intake.outcomes)
 
     async def _watch(self, watching: TaskGroup) -> None:
         # Together, since one that does not answer takes its time.
@@ -230,6 +239,14 @@ def _make_state_folder(state: Path) -> None:
         state.mkdir(STATE_MODE, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError([f"The state folder {state} cannot be made: {error.strerror}"]) from error
+
+
+def _raise_descriptor_limit() -> None:
+    """Take what the system allows: connections, watches and workers share what is often only 1024 descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

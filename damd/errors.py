@@ -36,6 +36,7 @@ Constructors take values and build the message, which says what happened, to wha
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Sequence
 
@@ -168,14 +169,22 @@ class DaemonUnreachableError(DamdError):
 class DeliveryError(DamdError):
     """A subscriber did not take an event.
 
+    Plugins make it of whatever a receiver said: what is no such value as it should be is made one, or left out.
+
     Args:
         reason: In a sentence for a person, without any secret.
-        status_code: The HTTP status it answered with, if it answered.
+        status_code: The HTTP status it answered with, three digits, if it answered.
         retry_after_s: What the receiver asked for, in seconds, if it did.
         response: The beginning of what it answered, as text.
         is_down: Whether any other event would fare alike at the moment: it is left alone for a while.
         is_gone: Whether it says that it never wants another one: it is disabled.
     """
+
+    status_code: int | None = None
+    retry_after_s: float | None = None
+    response: str | None = None
+    is_down: bool = False
+    is_gone: bool = False
 
     def __init__(
         self,
@@ -183,16 +192,26 @@ class DeliveryError(DamdError):
         *,
         status_code: int | None = None,
         retry_after_s: float | None = None,
-        response: str | None = None,
+        response: str | bytes | None = None,
         is_down: bool = False,
         is_gone: bool = False,
     ) -> None:
-        self.status_code = status_code
-        self.retry_after_s = retry_after_s
-        self.response = response
-        self.is_down = is_down
-        self.is_gone = is_gone
-        super().__init__(reason)
+        code = _number(status_code)
+        self.status_code = int(code) if code is not None and 100 <= code <= 999 else None
+        self.retry_after_s = _number(retry_after_s)
+        text = response.decode("utf-8", "replace") if isinstance(response, bytes) else response
+        self.response = None if text is None else str(text)
+        self.is_down = bool(is_down)
+        self.is_gone = bool(is_gone)
+        super().__init__(str(reason))
+
+
+def _number(value: object) -> float | None:
+    try:
+        number = float(value)  # type: ignore[arg-type]  # what is none raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
 
 
 class FileError(DamdError):

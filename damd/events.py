@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from typing_extensions import TypedDict  # pydantic cannot use typing's before Python 3.12
 
@@ -192,7 +192,7 @@ class FileMissingEvent(AssetEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class FileFailedEvent(FileEvent):
-    """A file cannot be imported: it failed for good, or three times in a row; told once for each version of it.
+    """A file cannot be imported: it failed for good, or three times in a row; each of both is told once.
 
     Attributes:
         asset_id: The asset that lay at this path before, if one did.
@@ -247,6 +247,13 @@ EVENTS: dict[str, type[Event]] = {
     )
 }
 """Every event by its public name; a further event is one class above and one word here."""
+
+
+class Subscription(NamedTuple):
+    """What an endpoint asks for: the kind that it is of, and the types of event, or None for all of them."""
+
+    kind: str
+    events: tuple[str, ...] | None = None
 
 
 def known_event_types(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -142,7 +142,10 @@ http: {listen: 127.0.0.1:8420}
                 "{file: /path/to/it}, "
                 "{env: NAME_OF_VARIABLE} or {credential: NAME_GIVEN_TO_SYSTEMD}"
             ),
-            "18:69: subscribers.3.name: holds characters that are not allowed here; the pattern is ^[A-Za-z0-9._-]+$",
+            (
+                "18:69: subscribers.3.name: holds characters that are not allowed here; "
+                "the pattern is ^[A-Za-z0-9._][A-Za-z0-9._-]*$"
+            ),
             "19:10: plugins: expected a list, such as [first, second]",
             "20:10: logging: expected keys and values, such as {key: value}",
             (
@@ -331,7 +334,7 @@ class TestShown:
     @given(
         roots=st.lists(ROOTS, max_size=3, unique_by=lambda root: str(root["path"])),
         memory=st.integers(2**28, 2**40),
-        name=st.from_regex(r"\A[a-z0-9_.-]{1,20}\Z").filter(lambda name: name.strip(".") != ""),
+        name=st.from_regex(r"\A[a-z0-9_.][a-z0-9_.-]{0,19}\Z").filter(lambda name: name.strip(".") != ""),
     )
     def test_what_is_shown_can_be_loaded_and_means_the_same(
         self, tmp_path_factory: pytest.TempPathFactory, roots: list[dict[str, Any]], memory: int, name: str

@@ -120,7 +120,7 @@ def describe_events(session: Session, revisions: Sequence[int], *, types: Sequen
 def _deliveries_of(session: Session, event_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in session.execute(_DELIVERIES.where(_deliveries.event_id.in_(event_ids))).mappings():
-        parked_because = "removed" if row["removed_at"] else "disabled" if row["disabled_at"] else None
+        parked_because = "disabled" if row["disabled_at"] else "removed" if row["removed_at"] else None
         state = "delivered" if row["delivered_at"] else "parked" if parked_because else "owed"
         found[row["event_id"]].append(
             {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import sqlalchemy
-from sqlalchemy import bindparam, func, update
+from sqlalchemy import bindparam, update
 from sqlmodel import Session
 
 from damd.catalogue.dialects import dialect_of, insert_into
@@ -20,28 +20,49 @@ _LONGEST_TEXT = 1000
 
 
 class DueDelivery(NamedTuple):
-    """A delivery whose time has come; `attempts` counts those already made."""
+    """A delivery whose time came at `due_at`; `attempts` counts those already made, the last of them at `tried_at`."""
 
     delivery_id: int
     attempts: int
     event: Event
+    due_at: datetime
+    tried_at: datetime | None = None
+
+    @property
+    def put_off_for(self) -> timedelta:
+        """How long it had to wait since it was tried."""
+        return timedelta(0) if self.tried_at is None else self.due_at - self.tried_at
 
 
 class Refusal(NamedTuple):
-    """An attempt that failed, and when the next one is due."""
+    """An attempt that failed, and when the next one is due.
+
+    Attributes:
+        delivery_id: Which delivery.
+        next_attempt_at: By the clock of that moment.
+        reason: In a sentence.
+        status_code: What was answered, if it was.
+        response: Its beginning.
+        attempted_at: When it failed, where that is not the moment of marking.
+        until_back: Whether it is due sooner if the endpoint is back sooner.
+    """
 
     delivery_id: int
     next_attempt_at: datetime
     reason: str
     status_code: int | None = None
     response: str | None = None
+    attempted_at: datetime | None = None
+    until_back: bool = False
 
 
 _events, _deliveries, _endpoints = table_of(StoredEvent).c, table_of(Delivery).c, table_of(Endpoint).c
 
 # Made once: they are run for every event.
 _DUE = (
-    sqlalchemy.select(_deliveries.id, _deliveries.attempts, *EVENT_COLUMNS)
+    sqlalchemy.select(
+        _deliveries.id, _deliveries.attempts, _deliveries.next_attempt_at, _deliveries.last_attempt_at, *EVENT_COLUMNS
+    )
     .join(table_of(StoredEvent), _events.id == _deliveries.event_id)
     .where(
         _deliveries.subscriber == bindparam("endpoint"),
@@ -52,8 +73,14 @@ _DUE = (
     .order_by(_deliveries.next_attempt_at, _deliveries.id)
     .limit(bindparam("most"))
 )
-_NEXT_DUE = sqlalchemy.select(func.min(_deliveries.next_attempt_at)).where(
-    _deliveries.subscriber == bindparam("endpoint")
+_UNTRIED = _DUE.where(_deliveries.attempts == 0)
+_TRIED = _DUE.where(_deliveries.attempts > 0)
+# One look into the index for each endpoint: there are many deliveries that have arrived.
+_WITH_DUE = sqlalchemy.select(_endpoints.name).where(
+    _endpoints.disabled_at.is_(None),
+    sqlalchemy.exists().where(
+        _deliveries.subscriber == _endpoints.name, _deliveries.next_attempt_at <= bindparam("at")
+    ),
 )
 _DELIVERED = (
     update(table_of(Delivery))
@@ -70,14 +97,15 @@ _DELIVERED = (
 )
 _REFUSED = (
     update(table_of(Delivery))
-    .where(_deliveries.id == bindparam("this"))
+    .where(_deliveries.id == bindparam("this"), _deliveries.delivered_at.is_(None))  # by another relay meanwhile
     .values(
         attempts=_deliveries.attempts + 1,
         next_attempt_at=bindparam("next_at"),
-        last_attempt_at=bindparam("at"),
+        last_attempt_at=bindparam("attempted_at"),
         last_error=bindparam("reason"),
         last_status=bindparam("status"),
         last_response=bindparam("response"),
+        until_back=bindparam("is_until_back"),
     )
 )
 
@@ -85,21 +113,25 @@ _REFUSED = (
 def due_deliveries(
     session: Session, endpoint: str, *, at: datetime, limit: int, in_work: Sequence[int] = ()
 ) -> list[DueDelivery]:
-    """What is owed to an endpoint and due, the longest due first, but for what is already in work.
+    """What is owed to an endpoint and due, but for what is already in work.
 
+    What was never attempted comes first, so that nothing that fails time and again is in its way; then the longest due.
     Nothing, where it is disabled: whoever disabled it need not find out who delivers.
     """
-    asked = {"endpoint": endpoint, "at": at, "most": limit, "in_work": tuple(in_work)}
-    return [
-        DueDelivery(delivery_id, attempts, restore_event(EventRow(*row)))
-        for delivery_id, attempts, *row in session.execute(_DUE, asked)
-    ]
+    due: list[DueDelivery] = []
+    for statement in (_UNTRIED, _TRIED):
+        asked = {"endpoint": endpoint, "at": at, "most": limit - len(due), "in_work": tuple(in_work)}
+        if len(due) < limit:
+            due.extend(
+                DueDelivery(delivery_id, attempts, restore_event(EventRow(*row)), due_at, tried_at)
+                for delivery_id, attempts, due_at, tried_at, *row in session.execute(statement, asked)
+            )
+    return due
 
 
-def next_due_at(session: Session, endpoint: str) -> datetime | None:
-    """When the next delivery to this endpoint falls due, if anything is owed to it."""
-    due_at: datetime | None = session.execute(_NEXT_DUE, {"endpoint": endpoint}).scalar()
-    return due_at
+def endpoints_with_due(session: Session, *, at: datetime) -> set[str]:
+    """The names of the endpoints to which something is due, but for those that are disabled."""
+    return set(session.execute(_WITH_DUE, {"at": at}).scalars())
 
 
 def mark_delivered(session: Session, delivery_ids: Sequence[int], *, at: datetime) -> None:
@@ -109,15 +141,16 @@ def mark_delivered(session: Session, delivery_ids: Sequence[int], *, at: datetim
 
 
 def mark_refused(session: Session, refusals: Sequence[Refusal], *, at: datetime) -> None:
-    """The endpoint did not take these; they are offered again."""
+    """The endpoint did not take these; they are offered again, but for what another relay has delivered meanwhile."""
     rows = [
         {
             "this": refusal.delivery_id,
-            "at": at,
+            "attempted_at": refusal.attempted_at or at,
             "next_at": refusal.next_attempt_at,
             "reason": storable(refusal.reason),
             "status": refusal.status_code,
             "response": storable(refusal.response) if refusal.response else None,
+            "is_until_back": refusal.until_back,
         }
         for refusal in refusals
     ]

@@ -11,56 +11,77 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy
-from sqlalchemy import insert, update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from damd.catalogue.deliveries import storable
+from damd.catalogue.dialects import dialect_of, insert_into
 from damd.catalogue.outbox import last_revision
 from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, table_of
+from damd.events import Subscription
 from damd.settings import format_duration
 
-LONGEST_GAP = timedelta(days=1)
-"""The most by which one failure after another lengthens the time that counts as failing.
+LONGEST_GAP = timedelta(hours=1)
+"""The most by which one failure after another lengthens the time that counts as failing, unless the delivery that
+failed was put off for longer: then no more than that.
 
-So neither a clock that jumps nor days on which damd did not run disable anybody.
+So neither a clock that jumps nor days on which damd did not run disable anybody, and one that is asked seldom, as it
+has been away for long, is none the less disabled in time.
 """
+
+UPGRADED = ""
+"""The row that the upgrade from a catalogue without endpoints left, where events were waiting: until the next daemon
+starts, whoever is attached hears of these."""
 
 _HEALTHY: dict[str, Any] = {"failing_since": None, "failing_s": 0.0}
 
 
 def known_endpoints(session: Session) -> list[Endpoint]:
     """All that the catalogue was ever told of, by name; those that were removed, too."""
-    return list(session.exec(select(Endpoint).order_by(col(Endpoint.name))))
+    return list(session.exec(select(Endpoint).where(Endpoint.name != UPGRADED).order_by(col(Endpoint.name))))
 
 
-def are_attached(endpoints: Sequence[Endpoint], kinds: Mapping[str, str], *, sole: bool = False) -> bool:
-    """Whether `attach` would change nothing."""
-    attached = {each.name: each.kind for each in endpoints if each.removed_at is None}
-    return attached == kinds if sole else kinds.items() <= attached.items()
+def are_attached(endpoints: Sequence[Endpoint], subscriptions: Mapping[str, Subscription]) -> bool:
+    """Whether these are known, so that `attach` would change nothing."""
+    return subscriptions.keys() <= {each.name for each in endpoints if each.removed_at is None}
 
 
-def attach(session: Session, kinds: Mapping[str, str], *, at: datetime, sole: bool = False) -> None:
+def attach(session: Session, subscriptions: Mapping[str, Subscription], *, at: datetime, sole: bool = False) -> None:
     """Tell the catalogue of the configured endpoints; those it does not know, or knows as removed, hear from now on.
 
     Args:
         session: The transaction.
-        kinds: The kind of each, by its name.
+        subscriptions: What each asks for, by its name.
         at: Now.
-        sole: Whether these are all there are, so that any other was removed.
+        sole: Whether these are all there are, and ask for this from now on: any other was removed.
     """
     known = {each.name: each for each in known_endpoints(session)}
-    for name, kind in kinds.items():
-        endpoint = known.get(name)
-        now_on = {"kind": kind, "added_at": at, "from_revision": last_revision(session), "removed_at": None}
-        if endpoint is None:
-            session.execute(insert(table_of(Endpoint)).values(name=name, failing_s=0.0, **now_on))
-        elif endpoint.removed_at is not None:
-            _update(session, name, **now_on)
-        elif endpoint.kind != kind:
-            _update(session, name, kind=kind)
+    new = {name for name in subscriptions if name not in known or known[name].removed_at is not None}
+    if new:
+        _await_numbered(session)
+    upgraded = session.get(Endpoint, UPGRADED)
+    heard = upgraded.from_revision if upgraded is not None else last_revision(session)
+    now_on = {"added_at": at, "from_revision": heard, "removed_at": None, **_HEALTHY}
+    for name, subscription in subscriptions.items():
+        asks = {"kind": subscription.kind, "events": None if subscription.events is None else list(subscription.events)}
+        if name not in known:
+            row = {"name": name, **asks, **now_on}
+            # Another process may attach it at this very moment.
+            session.execute(insert_into(dialect_of(session), Endpoint).values(row).on_conflict_do_nothing())
+        elif name in new:
+            _update(session, name, **asks, **now_on)
+        elif sole:
+            _update(session, name, **asks)
     if sole:
-        others = col(Endpoint.name).not_in(list(kinds)) & col(Endpoint.removed_at).is_(None)
+        session.execute(delete(Endpoint).where(col(Endpoint.name) == UPGRADED))
+        others = col(Endpoint.name).not_in(list(subscriptions)) & col(Endpoint.removed_at).is_(None)
         session.execute(update(Endpoint).where(others).values(removed_at=at))
+
+
+def _await_numbered(session: Session) -> None:
+    """Wait until whatever has a number is committed: PostgreSQL numbers events before, and in no order."""
+    if dialect_of(session) == "postgresql":
+        session.execute(sqlalchemy.text(f"LOCK TABLE {StoredEvent.__tablename__} IN SHARE MODE"))
 
 
 def note_delivered(session: Session, name: str, *, at: datetime) -> None:
@@ -69,22 +90,22 @@ def note_delivered(session: Session, name: str, *, at: datetime) -> None:
 
 
 def bring_back(session: Session, name: str, *, at: datetime) -> None:
-    """It answers again, which `note_delivered` is told after this: what failed since it began to fail is due now.
+    """It answers again: what failed because it was down is due now.
 
-    But for what it asked to be sent later (429).
+    Not what it asked to be sent later, nor what failed for the event's own sake.
     """
-    since = sqlalchemy.select(col(Endpoint.failing_since)).where(col(Endpoint.name) == name).scalar_subquery()
-    put_off = (
-        col(Delivery.subscriber) == name,
-        col(Delivery.next_attempt_at) > at,
-        col(Delivery.last_attempt_at) >= since,
-        col(Delivery.last_status).is_distinct_from(429),
-    )
+    put_off = (col(Delivery.subscriber) == name, col(Delivery.next_attempt_at) > at, col(Delivery.until_back).is_(True))
     session.execute(update(table_of(Delivery)).where(*put_off).values(next_attempt_at=at))
 
 
 def note_failed(
-    session: Session, name: str, *, at: datetime, error: str, disable_after: timedelta | None
+    session: Session,
+    name: str,
+    *,
+    at: datetime,
+    error: str,
+    disable_after: timedelta | None,
+    waited: timedelta = timedelta(0),
 ) -> str | None:
     """It took nothing; returns why it is disabled, if it is from now on.
 
@@ -93,14 +114,16 @@ def note_failed(
         name: The endpoint.
         at: Now.
         error: What is said of it.
-        disable_after: The time of nothing but failures after which it is.
+        disable_after: The time of nothing but failures after which it is; `LONGEST_GAP` says what counts.
+        waited: For how long the delivery that failed had been put off before.
     """
     endpoint = session.get(Endpoint, name)
     if endpoint is None or endpoint.disabled_at is not None:
         return None
     gap_s = 0.0
     if endpoint.failing_since is not None and endpoint.last_failed_at is not None:
-        gap_s = min(max(0.0, (at - endpoint.last_failed_at).total_seconds()), LONGEST_GAP.total_seconds())
+        gap = min(at - endpoint.last_failed_at, max(waited, LONGEST_GAP))
+        gap_s = max(0.0, gap.total_seconds())
     failing_s = endpoint.failing_s + gap_s
     since = endpoint.failing_since or at
     _update(session, name, failing_since=since, failing_s=failing_s, last_failed_at=at, last_error=storable(error))
@@ -123,7 +146,7 @@ def disable(session: Session, name: str, *, because: str, at: datetime) -> bool:
 def enable(session: Session, name: str, *, at: datetime) -> bool:
     """Offer it again what it is owed, at once; False if it is not disabled, or not known."""
     disabled = (col(Endpoint.name) == name) & col(Endpoint.disabled_at).is_not(None)
-    values = {"disabled_at": None, "disabled_because": None, "last_failed_at": None, **_HEALTHY}
+    values = {"disabled_at": None, "disabled_because": None, "enabled_at": at, "last_failed_at": None, **_HEALTHY}
     found = session.execute(update(Endpoint).where(disabled).values(values).returning(col(Endpoint.name))).first()
     if found is None:
         return False
@@ -150,7 +173,8 @@ def endpoint_states(session: Session) -> list[dict[str, Any]]:
     is_owed = (col(Delivery.subscriber) == Endpoint.name) & col(Delivery.next_attempt_at).is_not(None)
     # One look into the index for each: there are many deliveries that have arrived.
     count = sqlalchemy.select(sqlalchemy.func.count()).select_from(Delivery).where(is_owed).scalar_subquery()
-    rows = session.execute(sqlalchemy.select(Endpoint, count).order_by(col(Endpoint.name)))
+    known = sqlalchemy.select(Endpoint, count).where(col(Endpoint.name) != UPGRADED)
+    rows = session.execute(known.order_by(col(Endpoint.name)))
     return [
         {
             "name": endpoint.name,

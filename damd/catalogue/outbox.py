@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,7 +46,10 @@ _FANNED_OUT = (
     .where(_events.id.in_(bindparam("ids", expanding=True)))
     .values(fanned_out_at=bindparam("at"))
 )
-_HEARS_FROM = sqlalchemy.select(table_of(Endpoint).c.name, table_of(Endpoint).c.from_revision)
+_endpoints = table_of(Endpoint).c
+_HEARING = sqlalchemy.select(_endpoints.name, _endpoints.events, _endpoints.from_revision).where(
+    _endpoints.removed_at.is_(None)
+)
 
 Stored = TypeVar("Stored", bound=Event)
 
@@ -64,14 +66,14 @@ def store_event(session: Session, event: Stored, *, entity_id: int | None = None
     return dataclasses.replace(event, revision=session.execute(_EVENT, row).scalar_one())
 
 
-def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: datetime, limit: int = 500) -> int:
-    """Make a delivery for each endpoint that wants it, of at most `limit` events that have none yet.
+def fan_out(session: Session, *, at: datetime, limit: int = 500) -> int:
+    """Make a delivery for each endpoint that asks for it, of at most `limit` events that have none yet.
 
-    An endpoint hears of what happened since it was added, disabled or not: what it is owed waits for it.
+    Whichever process does so, it goes by the endpoints that the catalogue knows, and not by its own. An endpoint hears
+    of what happened since it was added, disabled or not: what it is owed waits for it.
 
     Args:
         session: The transaction: after it, each of these events has all its deliveries, before it none.
-        wanting: The names of the endpoints that want events of a type.
         at: Now; the deliveries are due at once.
         limit: The most events of one call.
 
@@ -81,12 +83,12 @@ def fan_out(session: Session, wanting: Callable[[str], Iterable[str]], *, at: da
     events = session.execute(_NEW_EVENTS, {"most": limit}).all()
     if not events:
         return 0
-    hears_from = dict(session.execute(_HEARS_FROM).all())
+    endpoints = session.execute(_HEARING).all()
     deliveries = [
-        {"event_id": event_id, "subscriber": endpoint, "attempts": 0, "next_attempt_at": at}
+        {"event_id": event_id, "subscriber": name, "attempts": 0, "next_attempt_at": at}
         for event_id, event_type, revision in events
-        for endpoint in wanting(event_type)
-        if revision > hears_from.get(endpoint, revision)
+        for name, wanted, from_revision in endpoints
+        if revision > from_revision and (wanted is None or event_type in wanted)
     ]
     if deliveries:
         # What was replayed before it was fanned out has its delivery already.
@@ -125,6 +127,8 @@ def restore_event(row: EventRow | StoredEvent) -> Event:
     try:
         data = json.loads(row.data)
     except ValueError:
+        data = None
+    if not isinstance(data, dict):
         data = {}  # damaged; its id and its type are still worth telling
     known: dict[str, Any] = {"event_id": row.id, "occurred_at": row.occurred_at, "revision": row.revision}
     event_type = EVENTS.get(row.event_type)
@@ -145,17 +149,21 @@ def forget_events(session: Session, *, before: datetime, limit: int = 500) -> Fo
     None that still has to be fanned out, and none that is still due: owed to an endpoint that is neither disabled nor
     removed. What is parked goes with its event.
     """
-    endpoints, deliveries = table_of(Endpoint).c, table_of(Delivery).c
-    heard = sqlalchemy.select(endpoints.name).where(endpoints.disabled_at.is_(None), endpoints.removed_at.is_(None))
+    deliveries = table_of(Delivery).c
+    heard = sqlalchemy.select(_endpoints.name).where(_endpoints.disabled_at.is_(None), _endpoints.removed_at.is_(None))
     owed = (deliveries.event_id == _events.id) & deliveries.delivered_at.is_(None)
+    is_due = sqlalchemy.exists().where(owed, deliveries.subscriber.in_(heard))
     old = (
         sqlalchemy.select(_events.id)
-        .where(_events.occurred_at < before, _events.fanned_out_at.is_not(None))
-        .where(~sqlalchemy.exists().where(owed, deliveries.subscriber.in_(heard)))
+        .where(_events.occurred_at < before, _events.fanned_out_at.is_not(None), ~is_due)
         .order_by(_events.occurred_at)
         .limit(limit)
+        .with_for_update(skip_locked=True, of=table_of(StoredEvent))
     )
     ids = list(session.execute(old).scalars())
+    # Asked again: on a server, somebody may have replayed one before it was locked.
+    due = set(session.execute(sqlalchemy.select(_events.id).where(_events.id.in_(ids), is_due)).scalars())
+    ids = [event_id for event_id in ids if event_id not in due]
     parked = (
         sqlalchemy.select(deliveries.subscriber, func.count())
         .where(deliveries.event_id.in_(ids), deliveries.delivered_at.is_(None))

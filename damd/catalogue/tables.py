@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import sqlalchemy
 from sqlalchemy import (
+    JSON,
     BigInteger,
     DateTime,
     Dialect,
@@ -216,11 +217,16 @@ class Delivery(Table, table=True):
 
     It is owed while `delivered_at` is None, and parked while its endpoint is disabled or removed. `attempts` counts
     since it was made or asked for again; the rest tells of the last one: its HTTP status and the beginning of
-    what was answered, where there was an answer that refused it.
+    what was answered, where there was an answer that refused it. `until_back`: that one failed because the endpoint
+    was down, which asked for no time of its own, so that the next one is due as soon as it is back.
     """
 
     __tablename__ = "delivery"
-    __table_args__ = (UniqueConstraint("subscriber", "event_id"), Index(None, "subscriber", "next_attempt_at"))
+    __table_args__ = (
+        UniqueConstraint("subscriber", "event_id"),
+        Index(None, "subscriber", "next_attempt_at"),
+        Index(None, "subscriber", "attempts", "next_attempt_at"),  # what was never attempted is claimed first
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     event_id: str = Field(foreign_key="event.id", ondelete="CASCADE", max_length=64, index=True)
@@ -232,12 +238,14 @@ class Delivery(Table, table=True):
     last_error: str | None = Field(default=None, sa_type=Text)
     last_status: int | None = None
     last_response: str | None = Field(default=None, sa_type=Text)
+    until_back: bool = Field(default=False, sa_column_kwargs={"server_default": sqlalchemy.false()})
 
 
 class Endpoint(Table, table=True):
     """A durable subscriber by its name: from when on it hears, and how it fares.
 
-    It is owed the events whose revision is above `from_revision`. `failing_s` is for how long it has failed, with
+    It is owed the events of the types in `events`, or of all where that is None, whose revision is above
+    `from_revision`. `failing_s` is for how long it has failed, with
     nothing but failures since `failing_since`: see `damd.catalogue.endpoints`.
     """
 
@@ -245,11 +253,13 @@ class Endpoint(Table, table=True):
 
     name: str = Field(primary_key=True, max_length=64)
     kind: str = Field(max_length=32)
+    events: list[str] | None = Field(default=None, sa_type=JSON(none_as_null=True))
     added_at: datetime = Field(sa_type=UtcDateTime)
     from_revision: int
     removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     disabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     disabled_because: str | None = Field(default=None, sa_type=Text)
+    enabled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     last_delivered_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     failing_since: datetime | None = Field(default=None, sa_type=UtcDateTime)
     failing_s: float = 0.0

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +19,14 @@ from typing import Any, NamedTuple
 import anyio.to_thread
 
 from damd.catalogue.components import PerceptualHash, Preview, ReaderVersion
-from damd.catalogue.duplicates import Neighbour
 from damd.catalogue.record import FindAlike, Finding, NewAsset, Properties, Recorded, record_asset
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Component
 from damd.errors import ExtraMissingError, FileChangedError
-from damd.events import Alike, Event, FileImportedEvent, FileNearDuplicateEvent, readable_path
+from damd.events import readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
+from damd.media.announced import events_of_import
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.sandbox import Sandbox
@@ -265,7 +264,9 @@ async def conclude(
         _properties(command, signature, family),
         [*reading.components, *map(preview_row, previews)],
     )
-    announce = functools.partial(_imported, roots, asset, command) if command.announce else None
+    announce = (
+        functools.partial(events_of_import, roots.path_of, asset, command.started_at_s) if command.announce else None
+    )
     catalogue, alike = world.get_resource(Catalogue), await find_alike(world, asset.components)
     recorded = await catalogue.write(lambda session: record_asset(session, asset, announce, roots.path_of, alike))
     for event in recorded.events:
@@ -300,41 +301,6 @@ def _properties(command: ProcessMediaCommand, signature: Signature, family: str 
 def preview_row(preview: WrittenPreview) -> Preview:
     """The component of a preview that has its name, without its ``entity_id``."""
     return Preview(**preview._asdict())
-
-
-def _imported(
-    roots: Roots, asset: NewAsset, command: ProcessMediaCommand, asset_id: int, alike: Sequence[Neighbour]
-) -> list[Event]:
-    path, path_base64 = readable_path(roots.path_of(asset.finding.place))
-    started_at_s = time.time() if command.started_at_s is None else command.started_at_s
-    near_duplicates = [Alike(asset_id=each.asset_id, distance=each.distance) for each in alike]
-    root = asset.finding.place.root or None
-    told: list[Event] = [
-        FileImportedEvent(
-            asset_id=asset_id,
-            path=path,
-            path_base64=path_base64,
-            root=root,
-            sha256=asset.sha256,
-            size_bytes=asset.properties.size_bytes,
-            mime_type=asset.properties.mime_type,
-            family=asset.properties.family,
-            duration_s=round(max(0.0, time.time() - started_at_s), 3),
-            near_duplicates=near_duplicates,
-        )
-    ]
-    if near_duplicates:
-        told.append(
-            FileNearDuplicateEvent(
-                asset_id=asset_id,
-                path=path,
-                path_base64=path_base64,
-                root=root,
-                sha256=asset.sha256,
-                near_duplicates=near_duplicates,
-            )
-        )
-    return told
 
 
 def _result(

@@ -19,16 +19,17 @@ import anyio
 import structlog
 from sqlmodel import Session
 
-from damd.catalogue.deliveries import bring_forward, next_due_at
+from damd.catalogue.deliveries import bring_forward, endpoints_with_due
 from damd.catalogue.endpoints import attach, known_endpoints
 from damd.catalogue.outbox import awaits_fan_out, fan_out
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Endpoint
-from damd.errors import CatalogueUnavailableError
-from damd.events import Event
+from damd.errors import CatalogueUnavailableError, ConfigurationError
+from damd.events import EVENTS, Event, Subscription
 from damd.relay.courier import Courier
 from damd.relay.ledger import Ledger
-from damd.relay.retention import KEEP, Retention
+from damd.relay.retention import Retention
+from damd.relay.settings import KEEP
 from damd.subscribers.base import Subscriber
 from damd.world import World
 
@@ -44,7 +45,7 @@ class _Waiting(NamedTuple):
 
     is_new: bool
     endpoints: list[Endpoint]
-    due: list[str]
+    due: set[str]
 
 
 class Relay:
@@ -57,7 +58,7 @@ class Relay:
         keep: How long events are remembered, once nobody waits for them.
         clock: The present moment, with its time zone; decides what is due.
         poll_interval: How soon what other processes committed, or what is due again, is noticed.
-        breath: The least time between two looks: what a busy import commits within it is fetched together, since
+        min_interval: The least time between two looks: what a busy import commits within it is fetched together, since
             for one event alone a look costs a good part of what its import did.
         rng: Where the jitter of the waits comes from.
     """
@@ -70,11 +71,11 @@ class Relay:
         keep: timedelta = KEEP,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         poll_interval: timedelta = timedelta(seconds=1),
-        breath: timedelta = timedelta(milliseconds=200),
+        min_interval: timedelta = timedelta(milliseconds=200),
         rng: random.Random | None = None,
     ) -> None:
         self._poll_interval_s = poll_interval.total_seconds()
-        self._breath_s = breath.total_seconds()
+        self._min_interval_s = min_interval.total_seconds()
         self._ledger = Ledger(catalogue, self._poll_interval_s)
         self._clock = clock
         self._latest: datetime | None = None
@@ -101,8 +102,8 @@ class Relay:
 
     async def run(self) -> None:
         """Deliver until cancelled; an attempt that is then under way is made again by whoever runs next."""
-        kinds = {name: courier.subscriber.kind for name, courier in self._couriers.items()}
-        await self._ledger.insist(partial(attach, kinds=kinds, at=self._clock(), sole=True))
+        subscriptions = {name: _subscription(courier.subscriber) for name, courier in self._couriers.items()}
+        await self._ledger.write_until_done(partial(attach, subscriptions=subscriptions, at=self._clock(), sole=True))
         async with anyio.create_task_group() as tasks:
             for courier in self._couriers.values():
                 tasks.start_soon(courier.run)
@@ -111,7 +112,7 @@ class Relay:
                 self._woken = anyio.Event()
                 with suppress(CatalogueUnavailableError):
                     await self._look()
-                await anyio.sleep(self._breath_s)
+                await anyio.sleep(self._min_interval_s)
                 with anyio.move_on_after(self._poll_interval_s):
                     await self._woken.wait()
 
@@ -123,7 +124,7 @@ class Relay:
             self._couriers[endpoint.name].stands(endpoint)
         for name in waiting.due:
             self._couriers[name].wake()
-        change = partial(fan_out, wanting=self._wanting, at=self._clock(), limit=_FANNED_OUT_TOGETHER)
+        change = partial(fan_out, at=self._clock(), limit=_FANNED_OUT_TOGETHER)
         is_new = waiting.is_new
         while is_new:
             is_new = await self._ledger.write(change) == _FANNED_OUT_TOGETHER
@@ -142,12 +143,19 @@ class Relay:
 
     def _waiting(self, session: Session, at: datetime) -> _Waiting:
         endpoints = [each for each in known_endpoints(session) if each.name in self._couriers]
-        dues = {each.name: next_due_at(session, each.name) for each in endpoints if each.disabled_at is None}
-        due = [name for name, due_at in dues.items() if due_at is not None and due_at <= at]
+        due = endpoints_with_due(session, at=at) & self._couriers.keys()
         return _Waiting(awaits_fan_out(session), endpoints, due)
 
-    def _wanting(self, event_type: str) -> list[str]:
-        return [name for name, courier in self._couriers.items() if courier.subscriber.wants(event_type)]
+
+def _subscription(subscriber: Subscriber) -> Subscription:
+    try:
+        wanted = tuple(event_type for event_type in EVENTS if subscriber.wants(event_type))
+    except Exception as error:
+        what = f"wants() of {subscriber.name} failed ({type(error).__name__})"
+        raise ConfigurationError(
+            [f"subscribers: {what}: mend the plugin that brings the kind {subscriber.kind}"]
+        ) from error
+    return Subscription(subscriber.kind, None if len(wanted) == len(EVENTS) else wanted)
 
 
 def listen(world: World, subscribers: Sequence[Subscriber]) -> None:

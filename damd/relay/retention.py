@@ -7,29 +7,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Annotated
 
 import anyio
 import structlog
-from pydantic import Field
 
 from damd.catalogue.outbox import forget_events
 from damd.errors import CatalogueUnavailableError
 from damd.relay.ledger import Ledger
-from damd.settings import Duration, Settings
 
 _log = structlog.get_logger(__name__)
 
-KEEP = timedelta(days=30)
 FORGOTTEN_TOGETHER = 500
 _EVERY = timedelta(hours=1)
-
-
-class EventSettings(Settings):
-    """The section ``events:``."""
-
-    keep: Annotated[Duration, Field(ge=timedelta(hours=1))] = KEEP
-    """Events, and what became of their deliveries, are forgotten after this; never what is still due."""
 
 
 class Retention:

@@ -49,13 +49,21 @@ class DeliveryPolicy:
     disable_after: timedelta | None = timedelta(days=5)
 
 
-class DurableSettings(Settings):
+class SubscriberSettings(Settings):
+    """What the entries of all subscribers are."""
+
+    def lacking(self) -> Iterator[tuple[str, str]]:
+        """What the system lacks for it to work: what it is about, and the rest of the sentence; blocking."""
+        yield from ()
+
+
+class DurableSettings(SubscriberSettings):
     """What the entries of all durable subscribers may say."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$")]
+    name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._][A-Za-z0-9._-]*$")]
     events: EventTypes = ("file.imported",)
     """The types to send; all of them when empty."""
-    retry: Annotated[tuple[Duration, ...], Field(min_length=1)] = DEFAULT_RETRY
+    retry: Annotated[tuple[Annotated[Duration, Field(gt=timedelta(0))], ...], Field(min_length=1)] = DEFAULT_RETRY
     """The waits between attempts; the last one repeats."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
     """How many are under way at a time."""
@@ -66,10 +74,6 @@ class DurableSettings(Settings):
     def target(self) -> str | None:
         """Where it leads to, for people, without any secret; each kind has its own words."""
         return None
-
-    def lacking(self) -> Iterator[tuple[str, str]]:
-        """What the system lacks for it to work: what it is about, and the rest of the sentence; blocking."""
-        yield from ()
 
     @property
     def policy(self) -> DeliveryPolicy:

@@ -68,7 +68,7 @@ class CommandSettings(DurableSettings):
     """An entry of ``subscribers:`` with ``kind: command``."""
 
     kind: Literal["command"] = "command"
-    command: Annotated[tuple[str, ...], BeforeValidator(_is_a_list), AfterValidator(_has_a_program)]
+    command: Annotated[tuple[str, ...], BeforeValidator(_is_a_list), AfterValidator(_has_a_program), Field(repr=False)]
     """The program, an absolute path or a name that is found on PATH, and its arguments."""
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=60)
     """For one event; then the program is ended."""
@@ -102,6 +102,8 @@ def find_program(command: Sequence[str]) -> str:
         raise ValueError(f"there is no program {program} on damd's PATH: install it, or write its whole path")
     if not Path(program).exists():
         raise ValueError(f"the program {program} does not exist: correct its path")
+    if Path(program).is_dir():
+        raise ValueError(f"{program} is a folder: name the program in it")
     raise ValueError(f"{program} is not a program that damd may run: make it one with chmod +x")
 
 

@@ -7,6 +7,7 @@ their tools and not for what must hear of everything: a line that cannot be writ
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -18,9 +19,10 @@ from pydantic import Field
 from damd.errors import ConfigurationError
 from damd.events import Event, body_of
 from damd.settings import AbsolutePath, Settings, Size
-from damd.subscribers.base import EventTypes
-from damd.subscribers.rotation import RotatedFile
+from damd.subscribers.base import EventTypes, SubscriberSettings
+from damd.subscribers.rotation import RotatedFile, why_not_written
 
+_ADVICE = "name a file in a folder that exists and that the user that damd runs as may write to"
 _TAKEN = frozenset({"version", "event", "event_id"})
 """Names of data that the line has no place for: the first is for machines, the others are the line's own."""
 
@@ -28,7 +30,7 @@ _events = structlog.get_logger("damd.events")
 _log = structlog.get_logger(__name__)
 
 
-class LogSettings(Settings):
+class LogSettings(SubscriberSettings):
     """An entry of ``subscribers:`` with ``kind: log``."""
 
     kind: Literal["log"] = "log"
@@ -40,6 +42,11 @@ class LogSettings(Settings):
     """Of the file: a line that would make it longer goes to a new one."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
     """How many former files there are at most: FILE.1, the newest, and so on."""
+
+    def lacking(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with the place of its file; blocking, and leaves nothing behind."""
+        if self.file is not None and (problem := why_not_written(self.file)):
+            yield "file", f"cannot be written ({problem}): {_ADVICE}"
 
 
 class LogSubscriber:
@@ -76,9 +83,8 @@ class LogSubscriber:
             try:
                 await anyio.to_thread.run_sync(self._file.open, limiter=self._writer)
             except OSError as error:
-                advice = "name a file in a folder that exists and that the user that damd runs as may write to"
                 raise ConfigurationError(
-                    [f"subscribers: the log file {self._settings.file} cannot be written ({error.strerror}): {advice}"]
+                    [f"subscribers: the log file {self._settings.file} cannot be written ({error.strerror}): {_ADVICE}"]
                 ) from error
         return self
 

@@ -83,6 +83,17 @@ class RotatedFile:
         return self._file.with_name(f"{self._file.name}.{number}")
 
 
+def why_not_written(file: Path) -> str | None:
+    """Why this file could not be written and rotated, without trying; None if nothing speaks against it. Blocking."""
+    if not file.parent.is_dir():
+        return "its folder does not exist"
+    if file.exists() and not file.is_file():
+        return "it is not a regular file"
+    if not os.access(file.parent, os.W_OK | os.X_OK) or (file.exists() and not os.access(file, os.W_OK)):
+        return "it is closed to damd"
+    return None
+
+
 def _opened(file: Path) -> int:
     # O_NONBLOCK: a FIFO would be waited for.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK

@@ -74,9 +74,9 @@ class WebhookSettings(DurableSettings):
 
     @property
     def target(self) -> str:
-        """The URL without user, password and query."""
+        """The URL's scheme and host: the rest of it may be as secret as a password, as it is with chat services."""
         target = parse_target(self.url)
-        return f"{target.scheme}://{target.authority}{target.path.partition('?')[0]}"
+        return f"{target.scheme}://{target.authority}"
 
 
 class _Endpoint(NamedTuple):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from owing import owe
 from sqlalchemy import Engine
 from sqlmodel import Session
 
@@ -25,7 +26,7 @@ from damd.catalogue.deliveries import Refusal, Selection, due_deliveries, mark_d
 from damd.catalogue.endpoints import attach, disable
 from damd.catalogue.outbox import fan_out, store_event
 from damd.catalogue.tables import StoredEvent, table_of
-from damd.events import Event, FileMissingEvent, RootHeldEvent, body_of
+from damd.events import Event, FileMissingEvent, RootHeldEvent, Subscription, body_of
 
 AT = datetime(2026, 5, 4, 10, 11, 12, 345678, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -61,7 +62,7 @@ def store(session: Session, *events: Event) -> list[int]:
 
 
 def announce(session: Session, *endpoints: str) -> None:
-    attach(session, dict.fromkeys(endpoints, "webhook"), at=AT)
+    attach(session, dict.fromkeys(endpoints, Subscription("webhook")), at=AT)
     session.commit()
 
 
@@ -100,9 +101,10 @@ def test_events_are_chosen_by_time_and_type(session: Session) -> None:
 
 def test_an_endpoint_is_asked_for_what_it_has_a_delivery_of_and_what_of_that_it_is_owed(session: Session) -> None:
     before = store(session, missing(1))
-    announce(session, "gallery", "archive")
+    announce(session, "gallery")
     taken, waiting = store(session, missing(2), missing(3))
-    fan_out(session, lambda _type: ["gallery"], at=AT)
+    fan_out(session, at=AT)
+    announce(session, "archive")
     [first, _] = due_deliveries(session, "gallery", at=AT, limit=10)
     mark_delivered(session, [first.delivery_id], at=AT)
 
@@ -127,13 +129,13 @@ def test_an_event_is_described_as_its_receivers_are_told_of_it(session: Session)
 def test_a_delivery_tells_how_far_it_is_and_why_it_waits(session: Session) -> None:
     announce(session, "gallery", "archive", "former", "broken")
     revisions = store(session, missing(1))
-    fan_out(session, lambda _type: ["gallery", "archive", "former", "broken"], at=AT)
+    owe(session, "gallery", "archive", "former", "broken", at=AT)
     deliver(session, "gallery", at=AT + MINUTE)
     [refused] = due_deliveries(session, "archive", at=AT, limit=1)
     refusal = Refusal(refused.delivery_id, AT + 5 * MINUTE, "The receiver answered 503", 503, "come back\nlater")
     mark_refused(session, [refusal], at=AT)
     disable(session, "broken", because="It has done nothing but fail", at=AT)
-    attach(session, dict.fromkeys(("gallery", "archive", "broken"), "webhook"), at=AT, sole=True)
+    attach(session, dict.fromkeys(("gallery", "archive", "broken"), Subscription("webhook")), at=AT, sole=True)
 
     [event] = describe_events(session, revisions)
     assert event["fanned_out"]
@@ -224,7 +226,7 @@ def test_it_is_counted_beforehand_what_a_replay_will_send(session: Session) -> N
     store(session, missing(1))
     announce(session, "gallery")
     store(session, missing(2), held(3), missing(4))
-    fan_out(session, lambda _type: ["gallery"], at=AT)
+    fan_out(session, at=AT)
     deliver(session, "gallery")
     for selection, only_missing, count in (
         (Selection(types=["file.missing"], since=AT + 2 * MINUTE), False, 2),
@@ -248,5 +250,5 @@ def test_what_was_replayed_before_its_deliveries_were_made_has_one_of_them(sessi
     announce(session, "gallery", "archive")
     revisions = store(session, missing(1))
     assert replay(session, Selection(since=AT), "gallery", only_missing=False, at=AT) == 1
-    assert fan_out(session, lambda _type: ["gallery", "archive"], at=AT) == 1
+    assert fan_out(session, at=AT) == 1
     assert states(session, revisions) == [{"gallery": "owed", "archive": "owed"}]

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine
+from owing import owe
+from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
 from damd.catalogue.deliveries import (
@@ -13,25 +15,26 @@ from damd.catalogue.deliveries import (
     Selection,
     bring_forward,
     due_deliveries,
+    endpoints_with_due,
     mark_delivered,
     mark_refused,
-    next_due_at,
     replay,
     storable,
 )
 from damd.catalogue.endpoints import attach, disable, enable
-from damd.catalogue.outbox import fan_out, store_event
+from damd.catalogue.outbox import store_event
 from damd.catalogue.tables import Delivery
-from damd.events import FileImportedEvent, FileMissingEvent
+from damd.events import FileImportedEvent, FileMissingEvent, Subscription
 
 AT = datetime(2024, 2, 29, 12, 0, 0, 123456, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
 def session(engine: Engine) -> Iterator[Session]:
     with Session(engine) as session:
-        attach(session, dict.fromkeys(["gallery", "backup", "other"], "webhook"), at=AT)
+        attach(session, dict.fromkeys(["gallery", "backup", "other"], Subscription("webhook")), at=AT)
         yield session
 
 
@@ -50,7 +53,7 @@ def store(session: Session, number: int, *, at: datetime = AT, to: Iterable[str]
         duration_s=0.5,
     )
     store_event(session, event)
-    fan_out(session, lambda _type: to, at=at)
+    owe(session, *to, at=at)
 
 
 def due_ids(session: Session, endpoint: str = "gallery", at: datetime = AT, limit: int = 100) -> list[str]:
@@ -74,6 +77,53 @@ def test_what_is_due_comes_in_order_and_no_more_than_asked_for(session: Session)
     assert due_ids(session, at=AT) == []
     assert due_ids(session, at=AT + 5 * MINUTE) == ["evt_2", "evt_3", "evt_1"]
     assert due_ids(session, at=AT + 9 * MINUTE, limit=2) == ["evt_2", "evt_3"]
+
+
+def test_what_was_never_attempted_comes_before_what_failed_however_long_that_is_due(session: Session) -> None:
+    for number in (1, 2):
+        store(session, number)
+    refuse(session, at=AT, until=AT + MINUTE)
+    for number in (3, 4):
+        store(session, number, at=AT + 2 * MINUTE)
+    assert due_ids(session, at=AT + MINUTE) == ["evt_1", "evt_2"]
+    assert due_ids(session, at=AT + 2 * MINUTE) == ["evt_3", "evt_4", "evt_1", "evt_2"]
+    assert due_ids(session, at=AT + 2 * MINUTE, limit=3) == ["evt_3", "evt_4", "evt_1"]
+    due = due_deliveries(session, "gallery", at=AT + 2 * MINUTE, limit=9)
+    assert [each.put_off_for for each in due] == [timedelta(0), timedelta(0), MINUTE, MINUTE]
+    assert [each.tried_at for each in due] == [None, None, AT, AT]
+
+
+def test_a_refusal_that_comes_after_another_relays_success_changes_nothing(session: Session) -> None:
+    store(session, 1)
+    (delivery,) = due_deliveries(session, "gallery", at=AT, limit=1)
+    mark_delivered(session, [delivery.delivery_id], at=AT)
+    mark_refused(session, [Refusal(delivery.delivery_id, AT + MINUTE, "late")], at=AT + MINUTE)
+    row = only(session)
+    assert (row.delivered_at, row.next_attempt_at, row.last_error) == (AT, None, None)
+    assert due_ids(session, at=AT + DAY) == []
+
+
+def test_what_is_due_is_looked_up_whatever_else_waits(session: Session) -> None:
+    if session.get_bind().dialect.name != "sqlite":
+        pytest.skip("PostgreSQL plans by what is in the tables")
+    plans: list[str] = []
+
+    def explain(connection: Connection, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in rows)
+
+    sqlalchemy.event.listen(session.get_bind(), "before_cursor_execute", explain)
+    due_deliveries(session, "gallery", at=AT, limit=256, in_work=[1, 2])
+    endpoints_with_due(session, at=AT)
+    sqlalchemy.event.remove(session.get_bind(), "before_cursor_execute", explain)
+    of_deliveries = [plan for plan in plans if " delivery " in plan]
+    assert [plan.partition("(")[2] for plan in of_deliveries] == [
+        "subscriber=? AND attempts=? AND next_attempt_at<?)",
+        "subscriber=? AND next_attempt_at<?)",
+        "subscriber=? AND next_attempt_at<?)",
+    ]
+    assert not any("TEMP B-TREE" in plan for plan in plans)
 
 
 def test_what_is_in_work_is_not_due(session: Session) -> None:
@@ -125,17 +175,22 @@ def test_what_was_refused_is_due_again_when_it_was_said(session: Session) -> Non
     assert (row.attempts, row.last_error, row.last_status, row.last_response) == (3, None, None, None)
 
 
-def test_the_next_due_delivery_is_the_earliest(session: Session) -> None:
+def test_it_is_known_to_whom_something_is_due(session: Session) -> None:
     for number, endpoint, minutes in ((1, "gallery", 5), (2, "gallery", 3), (3, "backup", 4)):
         store(session, number, to=[endpoint], at=AT + minutes * MINUTE)
-    assert next_due_at(session, "gallery") == AT + 3 * MINUTE
-    assert next_due_at(session, "backup") == AT + 4 * MINUTE
-    assert next_due_at(session, "other") is None
+    assert endpoints_with_due(session, at=AT + 2 * MINUTE) == set()
+    assert endpoints_with_due(session, at=AT + 3 * MINUTE) == {"gallery"}
+    assert endpoints_with_due(session, at=AT + 4 * MINUTE) == {"gallery", "backup"}
+    disable(session, "gallery", because="it moves house", at=AT)
+    assert endpoints_with_due(session, at=AT + 4 * MINUTE) == {"backup"}
+    mark_delivered(
+        session, [each.delivery_id for each in due_deliveries(session, "backup", at=AT + DAY, limit=9)], at=AT
+    )
+    assert endpoints_with_due(session, at=AT + DAY) == set()
 
 
 def test_moments_of_other_time_zones_are_compared_as_moments(session: Session) -> None:
     store(session, 1, at=AT.astimezone(timezone(timedelta(hours=14))))
-    assert next_due_at(session, "gallery") == AT
     assert due_ids(session, at=AT) == ["evt_1"]
     assert due_ids(session, at=AT - timedelta(microseconds=1)) == []
 

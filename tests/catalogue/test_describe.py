@@ -35,7 +35,7 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Location, Root
 from damd.catalogue.volumes import VolumeKey
 from damd.errors import BrokenFileError
-from damd.events import Event, FileImportedEvent
+from damd.events import Event, FileImportedEvent, Subscription
 
 pytestmark = pytest.mark.anyio
 
@@ -200,7 +200,7 @@ async def test_the_summary_counts_what_there_is_and_what_is_owed(
 ) -> None:
     names = ("assets", "locations", "failures", "deliveries_pending", "deliveries_parked", "events_waiting")
     assert await catalogue.read(summary) == dict.fromkeys(names, 0)
-    endpoints = {"gallery": "webhook", "archive": "webhook"}
+    endpoints = {"gallery": Subscription("webhook"), "archive": Subscription("webhook")}
     await catalogue.write(lambda session: attach(session, endpoints, at=datetime.now(UTC)))
     asset_id = await record(catalogue, image_asset("ab" * 32), announced=True)
     await catalogue.write(lambda session: record_location(session, asset_id, finding(b"copy.jpg")))
@@ -208,7 +208,7 @@ async def test_the_summary_counts_what_there_is_and_what_is_owed(
     bad = finding(b"bad.jpg")
     await catalogue.write(lambda session: record_failure(session, bad, BrokenFileError("it is broken"), at=at))
     assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 0, 0, 1), strict=True))
-    await catalogue.write(lambda session: fan_out(session, lambda event_type: endpoints, at=at, limit=10))
+    await catalogue.write(lambda session: fan_out(session, at=at, limit=10))
     assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 2, 0, 0), strict=True))
     await catalogue.write(lambda session: disable(session, "archive", because="it is full", at=at))
     assert await catalogue.read(summary) == dict(zip(names, (1, 2, 1, 1, 1, 0), strict=True))

@@ -19,6 +19,7 @@ from damd.catalogue.endpoints import (
 )
 from damd.catalogue.outbox import fan_out, store_event
 from damd.catalogue.store import Catalogue
+from damd.events import Subscription
 
 pytestmark = pytest.mark.anyio
 
@@ -34,10 +35,10 @@ async def known(catalogue: Catalogue) -> Catalogue:
         occurred_at = AT - timedelta(hours=number)
         await catalogue.write(lambda session: store_event(session, imported(number, occurred_at=occurred_at)))
 
-    await catalogue.write(partial(attach, kinds=dict.fromkeys(NAMES, "webhook"), at=AT))
+    await catalogue.write(partial(attach, subscriptions=dict.fromkeys(NAMES, Subscription("webhook")), at=AT))
     for number in (0, 1, 0):
         await happen(number)
-    await catalogue.write(partial(fan_out, wanting=lambda _: NAMES, at=AT))
+    await catalogue.write(partial(fan_out, at=AT))
     return catalogue
 
 
@@ -67,11 +68,11 @@ async def test_an_endpoint_is_in_the_first_state_that_applies(known: Catalogue) 
     failed = partial(note_failed, name="gallery", error="it is full", disable_after=None)
     await known.write(lambda session: failed(session, at=AT))
     assert await states(known) == {"archive": "active", "gallery": "failing"}
-    await known.write(partial(attach, kinds={"archive": "webhook"}, at=AT, sole=True))
+    await known.write(partial(attach, subscriptions={"archive": Subscription("webhook")}, at=AT, sole=True))
     assert await states(known) == {"archive": "active", "gallery": "removed"}
     await known.write(partial(disable, name="gallery", because="it is full", at=AT))
     assert await states(known) == {"archive": "active", "gallery": "disabled"}
-    await known.write(partial(attach, kinds={"gallery": "webhook"}, at=AT))
+    await known.write(partial(attach, subscriptions={"gallery": Subscription("webhook")}, at=AT))
     await known.write(partial(enable, name="gallery", at=AT))
     assert await states(known) == {"archive": "active", "gallery": "active"}
 

@@ -19,10 +19,12 @@ from sqlalchemy import Engine, MetaData, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Field, Session
 
+from damd.catalogue.endpoints import attach, endpoint_states, known_endpoints
 from damd.catalogue.engine import WRITES
 from damd.catalogue.schema import alembic_config, head_revision, upgrade
 from damd.catalogue.tables import Component, Entity, Table, now
 from damd.errors import CatalogueError, CatalogueTooNewError
+from damd.events import Subscription
 
 
 @pytest.fixture(scope="module")
@@ -372,10 +374,31 @@ def test_a_catalogue_from_before_events_were_numbered_keeps_them_and_what_is_owe
     assert sorted((row | {"revision": 0} for row in events), key=lambda row: row["id"]) == [
         row | {"revision": 0} for row in old["event"]
     ]
-    new = dict.fromkeys(("last_attempt_at", "last_status", "last_response"))
-    assert rows_of(empty, "delivery") == [row | new for row in old["delivery"]]
-    (endpoint,) = rows_of(empty, "endpoint")
-    assert (endpoint["name"], endpoint["from_revision"]) == ("gallery", 0), "it hears of evt_b, too"
+    refused, taken = rows_of(empty, "delivery")
+    assert refused.pop("last_attempt_at").year == 2000
+    assert taken.pop("last_attempt_at") is None
+    new = {"last_status": None, "last_response": None, "until_back": False}
+    assert [refused, taken] == [row | new for row in old["delivery"]]
+    with Session(empty) as session:
+        (gallery,) = known_endpoints(session)
+        assert (gallery.name, gallery.from_revision) == ("gallery", 0), "it hears of evt_b, too"
+
+
+def test_who_is_attached_first_after_the_upgrade_hears_of_what_was_waiting(empty: Engine) -> None:
+    upgrade_to(empty, "0003")
+    fill(empty, OLD_NOTIFICATIONS[: len(OLD_ROWS[:4]) + 1])
+    upgrade(empty, Table.metadata)
+    with Session(empty) as session:
+        assert endpoint_states(session) == []
+        asks = Subscription("webhook")
+        attach(session, {"gallery": asks}, at=now())
+        attach(session, {"gallery": asks, "archive": asks}, at=now(), sole=True)
+        attach(session, {"gallery": asks, "archive": asks, "late": asks}, at=now(), sole=True)
+        assert [(each.name, each.from_revision) for each in known_endpoints(session)] == [
+            ("archive", 0),
+            ("gallery", 0),
+            ("late", 1),
+        ]
 
 
 def test_a_number_is_never_given_twice_and_deliveries_go_with_their_event(empty: Engine) -> None:

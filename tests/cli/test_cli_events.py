@@ -16,13 +16,14 @@ import pytest
 import typer
 from anyio.from_thread import start_blocking_portal
 from command_line import STRANGE, Outcome, Start, run_damd
+from owing import owe
 from sqlmodel import Session
 
 from damd import control
 from damd.catalogue.deliveries import Refusal, due_deliveries, mark_delivered, mark_refused
-from damd.catalogue.endpoints import attach, disable
+from damd.catalogue.endpoints import attach, disable, enable
 from damd.catalogue.engine import CatalogueSettings, make_engine
-from damd.catalogue.outbox import fan_out, store_event
+from damd.catalogue.outbox import store_event
 from damd.cli.events.asking import parse_when
 from damd.events import (
     EVENTS,
@@ -36,6 +37,7 @@ from damd.events import (
     FileMovedEvent,
     FileNearDuplicateEvent,
     RootHeldEvent,
+    Subscription,
     body_of,
     readable_path,
 )
@@ -85,10 +87,10 @@ class Books(NamedTuple):
         """Store events, and make their deliveries to these; None: leave that to the daemon."""
         self.change(*(lambda session, event=event: store_event(session, event) for event in events))
         if to is not None:
-            self.change(lambda session: fan_out(session, lambda _type: to, at=AT, limit=10_000))
+            self.change(lambda session: owe(session, *to, at=AT))
 
     def endpoints(self, *names: str, sole: bool = False) -> None:
-        self.change(lambda session: attach(session, dict.fromkeys(names, "webhook"), at=AT, sole=sole))
+        self.change(lambda session: attach(session, dict.fromkeys(names, Subscription("webhook")), at=AT, sole=sole))
 
     def configure(self, **events: list[str]) -> None:
         """Webhooks by their names, with the types that they subscribe to."""
@@ -231,6 +233,7 @@ def test_an_endpoints_events_tell_how_their_deliveries_went(books: Books) -> Non
 
     books.change(lambda session: disable(session, "gallery", because="It only fails", at=AT))
     assert "gallery: parked, since it is disabled (tried once" in books.ask("list", "--owed").out
+    books.change(lambda session: enable(session, "gallery", at=AT))
     books.endpoints("archive", sole=True)
     assert "gallery: parked, since it was removed (not tried yet)" in books.ask("list", "--owed").out
 

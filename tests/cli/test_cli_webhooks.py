@@ -12,15 +12,16 @@ from typing import Any, ClassVar, Literal
 import anyio
 import pytest
 from command_line import Outcome, run_damd
+from owing import owe
 from sqlmodel import Session
 from subscribers.receiver import OTHER_SECRET, SECRET, Receiver, closed_port, imported, status
 
 from damd.assembly import open_world
 from damd.catalogue import endpoints
-from damd.catalogue.outbox import fan_out, store_event
+from damd.catalogue.outbox import store_event
 from damd.catalogue.store import Catalogue
 from damd.config import load_config
-from damd.events import Event
+from damd.events import Event, Subscription
 from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import DurableSettings
@@ -70,7 +71,7 @@ class House:
         def change(session: Session) -> None:
             for number in range(count):
                 store_event(session, imported(number, occurred_at=at))
-            fan_out(session, lambda _: ["gallery"], at=at)
+            owe(session, "gallery", at=at)
 
         self.write(change)
 
@@ -101,7 +102,7 @@ def test_endpoints_are_listed_with_where_they_lead_and_how_they_fare(house: Hous
     told = house.damd("webhooks", "list")
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines() == [
-        "gallery: webhook https://gallery.example:8443/hooks (active)",
+        "gallery: webhook https://gallery.example:8443 (active)",
         "  file.imported; 2 events owed; took the last one 2026-05-04 10:11:12 UTC",
         "sorter: command /bin/cat (active)",
         "  all events; 0 events owed",
@@ -130,12 +131,12 @@ def test_what_is_only_configured_or_only_known_is_listed_too(house: House) -> No
     house.configure(house.webhook(name="archive"))
     told = house.damd("webhooks", "list").out.splitlines()
     assert told == [
-        "archive: webhook https://gallery.example/hooks (new: hears from the next start on)",
+        "archive: webhook https://gallery.example (new: hears from the next start on)",
         "  file.imported; 0 events owed",
         "gallery: webhook (not configured: removed at the next start)",
         "  0 events kept for it",
     ]
-    house.write(lambda session: endpoints.attach(session, {"archive": "webhook"}, at=AT, sole=True))
+    house.write(lambda session: endpoints.attach(session, {"archive": Subscription("webhook")}, at=AT, sole=True))
     assert "gallery: webhook (removed since 2026-05-04 10:11:12 UTC)\n" in house.damd("webhooks", "list").out
     assert {name: (each["state"], each["configured"]) for name, each in house.list().items()} == {
         "archive": ("active", True),
@@ -155,7 +156,7 @@ def test_a_question_begins_no_catalogue(house: House) -> None:
     assert known == {
         "name": "gallery",
         "kind": "webhook",
-        "target": "https://gallery.example/hooks",
+        "target": "https://gallery.example",
         "events": ["file.imported"],
         "configured": True,
         "state": "new",
@@ -287,7 +288,7 @@ def test_a_disabled_endpoint_keeps_what_it_is_owed_and_is_offered_it_once_enable
     assert told.err.startswith("gallery is disabled already, since 2")
     assert "3 events wait for it" in told.err
     first, second, third, last = house.damd("webhooks", "list").out.splitlines()
-    assert first == "gallery: webhook https://gallery.example/hooks (disabled)"
+    assert first == "gallery: webhook https://gallery.example (disabled)"
     assert second == "  file.imported; 3 events kept for it"
     assert third.startswith("  DISABLED since 2")
     assert third.endswith("UTC: damd webhooks disable asked for it")

@@ -18,7 +18,7 @@ from damd.catalogue.outbox import store_event
 from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Delivery, Endpoint
 from damd.errors import DeliveryError
-from damd.events import Event
+from damd.events import Event, Subscription
 from damd.relay.relay import Relay
 from damd.settings import Settings
 from damd.subscribers.base import DeliveryPolicy, Subscriber
@@ -104,7 +104,7 @@ class WatchedCatalogue(Catalogue):
 
     async def attach(self, *names: str) -> None:
         """As `damd run` left it: these hear of what is stored from now on."""
-        kinds = dict.fromkeys(names, "spool")
+        kinds = dict.fromkeys(names, Subscription("spool"))
         await super().write(lambda session: attach(session, kinds, at=datetime.now(UTC)))
 
     async def endpoint(self, name: str = "spool") -> Endpoint:
@@ -177,7 +177,7 @@ def down(reason: str = "nobody answers", **others: Any) -> DeliveryError:
 @asynccontextmanager
 async def running(catalogue: Catalogue, *subscribers: Subscriber, **options: Any) -> AsyncIterator[Relay]:
     """A relay at work, which polls so seldom that a test has to wake it unless it says otherwise."""
-    usual = {"poll_interval": timedelta(hours=1), "breath": timedelta(0)}
+    usual = {"poll_interval": timedelta(hours=1), "min_interval": timedelta(0)}
     relay = Relay(catalogue, subscribers, **usual | options)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(relay.run)

@@ -1,3 +1,4 @@
+import asyncio
 from datetime import timedelta
 from pathlib import Path
 
@@ -5,11 +6,15 @@ import pytest
 from relay.scene import Clock, Spool, WatchedCatalogue, all_delivered, all_refused, down, many, posting, running
 from subscribers.receiver import Receiver, closed_port, imported, status
 
+from damd.catalogue.deliveries import Refusal
+from damd.catalogue.outbox import fan_out
 from damd.errors import DeliveryError
 from damd.events import Event
 from damd.relay.courier import MOST_UNMARKED
-from damd.relay.pace import FAILURES_IN_A_ROW
+from damd.relay.ledger import Ledger
+from damd.relay.outcomes import Outcome, Outcomes
 from damd.relay.relay import Relay
+from damd.relay.throttle import FAILURES_IN_A_ROW
 from damd.relay.waits import JITTER
 from damd.subscribers.base import DEFAULT_RETRY
 
@@ -127,21 +132,6 @@ async def test_one_that_asks_for_time_is_left_alone_with_everything(catalogue: W
     assert len(spool.offered) == 6
 
 
-async def test_what_was_asked_for_later_comes_later_although_all_else_is_taken(
-    catalogue: WatchedCatalogue, clock: Clock
-) -> None:
-    spool = Spool(concurrency=1, errors=[down("slower", status_code=429, retry_after_s=6 * 3600)])
-    await catalogue.attach("spool")
-    await catalogue.store(*many(5))
-    async with running(catalogue, spool, clock=clock) as relay:
-        await go_on(relay, catalogue, clock, timedelta(hours=2), 20 * MINUTE)
-        await catalogue.until(all_delivered(4))
-        (late,) = [each for each in await catalogue.deliveries() if each.delivered_at is None]
-        assert late.next_attempt_at == clock.now + timedelta(hours=4)
-        await go_on(relay, catalogue, clock, timedelta(hours=4), 20 * MINUTE)
-        await catalogue.until(all_delivered(5))
-
-
 async def test_a_rest_ends_when_the_clock_goes_back(catalogue: WatchedCatalogue, clock: Clock) -> None:
     spool = Spool(concurrency=1, errors=[down("later", status_code=503, retry_after_s=3600)])
     await catalogue.attach("spool")
@@ -194,7 +184,7 @@ async def test_nothing_is_sent_again_before_its_time(
 
 
 @pytest.mark.parametrize(("asked_s", "wait_s"), [(3600, 3600), (1, 5)])
-async def test_a_receivers_wish_to_wait_makes_the_wait_longer_never_shorter(
+async def test_what_a_receiver_asks_for_makes_the_wait_longer_never_shorter(
     catalogue: WatchedCatalogue, receiver: Receiver, clock: Clock, tmp_path: Path, asked_s: int, wait_s: int
 ) -> None:
     receiver.usual = status(429, retry_after=str(asked_s))
@@ -249,3 +239,97 @@ async def test_no_more_is_sent_than_a_crash_may_repeat(catalogue: WatchedCatalog
     async with running(catalogue, Counting(concurrency=64), clock=clock):
         await catalogue.until_delivered(200)
     assert most <= MOST_UNMARKED
+
+
+class Wordless(Exception):  # noqa: N818 - somebody else's
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class WordlessDeliveryError(DeliveryError):
+    def __init__(self) -> None:
+        """As of somebody who forgot what it is made of."""
+
+    __str__ = Wordless.__str__
+
+
+def spoilt() -> DeliveryError:
+    error = DeliveryError("no")
+    error.response = b"\xff"  # type: ignore[assignment]  # a plugin's mistake
+    error.status_code = 2**70
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (Wordless(), ("Wordless", None, None)),
+        (WordlessDeliveryError(), ("", None, None)),
+        (DeliveryError("no", response=b"a\xff"), ("no", None, "a\ufffd")),
+        (DeliveryError("no", retry_after_s="3"), ("no", None, None)),  # type: ignore[arg-type]  # a plugin's mistake
+        (DeliveryError("no", status_code=2**70), ("no", None, None)),
+        (spoilt(), ("no", None, "\ufffd")),
+        (asyncio.CancelledError(), ("CancelledError", None, None)),
+    ],
+    ids=["wordless", "wordless-refusal", "bytes", "text", "number", "set-later", "cancellation"],
+)
+async def test_whatever_a_plugins_subscriber_raises_costs_no_more_than_the_attempt(
+    catalogue: WatchedCatalogue, clock: Clock, error: Exception, kept: tuple[str, int | None, str | None]
+) -> None:
+    spool = Spool(errors=[error])
+    await catalogue.attach("spool")
+    await catalogue.store(imported())
+    async with running(catalogue, spool, clock=clock) as relay:
+        await catalogue.until(all_refused(1))
+        (delivery,) = await catalogue.deliveries()
+        assert (delivery.last_error, delivery.last_status, delivery.last_response) == kept
+        assert delivery.next_attempt_at is not None
+        assert (delivery.next_attempt_at - clock.now) / DEFAULT_RETRY[0] == pytest.approx(1, abs=JITTER)
+        clock.advance(timedelta(days=1))
+        relay.wake()
+        await catalogue.until(all_delivered(1))
+
+
+@pytest.mark.parametrize("code", [429, 503, None])
+async def test_what_was_asked_for_later_comes_later_whatever_else_was_answered(
+    catalogue: WatchedCatalogue, clock: Clock, code: int | None
+) -> None:
+    spool = Spool(concurrency=1, errors=[down("later", status_code=code, retry_after_s=6 * 3600)])
+    await catalogue.attach("spool")
+    await catalogue.store(*many(5))
+    async with running(catalogue, spool, clock=clock) as relay:
+        await go_on(relay, catalogue, clock, timedelta(hours=2), 20 * MINUTE)
+        await catalogue.until(all_delivered(4))
+        (late,) = [each for each in await catalogue.deliveries() if each.delivered_at is None]
+        assert late.next_attempt_at == clock.now + timedelta(hours=4)
+
+
+async def test_a_time_that_was_asked_for_is_kept_although_what_was_under_way_is_taken(
+    catalogue: WatchedCatalogue, clock: Clock
+) -> None:
+    spool = Spool(concurrency=8, errors=[down("slower", status_code=429, retry_after_s=1800)])
+    await catalogue.attach("spool")
+    await catalogue.store(*many(50))
+    async with running(catalogue, spool, clock=clock) as relay:
+        await go_on(relay, catalogue, clock, 29 * MINUTE, MINUTE)
+        assert len(spool.offered) == 8
+        await go_on(relay, catalogue, clock, 2 * MINUTE, MINUTE)
+        await catalogue.until_delivered(50)
+
+
+async def test_what_failed_in_the_batch_that_says_that_it_is_back_is_sent_at_once(
+    catalogue: WatchedCatalogue, clock: Clock
+) -> None:
+    await catalogue.attach("spool")
+    await catalogue.store(*many(2))
+    await catalogue.write(lambda session: fan_out(session, at=clock.now))
+    first, second = [each.id for each in await catalogue.deliveries()]
+    assert first is not None
+    assert second is not None
+    outcomes = Outcomes(Ledger(catalogue, 1), "spool", None, clock)
+    refusal = Refusal(first, clock.now + 30 * MINUTE, "down", attempted_at=clock.now, until_back=True)
+    outcomes.add(Outcome(first, refusal))
+    outcomes.add(Outcome(second, is_back=True))
+    written = await outcomes.write()
+    assert written.is_more_due
+    assert [each.next_attempt_at for each in await catalogue.deliveries()] == [clock.now, None]

@@ -64,10 +64,12 @@ async def test_an_event_of_this_world_wakes_the_relay(catalogue: WatchedCatalogu
     assert spool.taken_ids == {event.event_id: 1}
 
 
-async def test_what_is_committed_within_a_breath_is_fetched_together(catalogue: WatchedCatalogue, clock: Clock) -> None:
+async def test_what_is_committed_within_the_interval_is_fetched_together(
+    catalogue: WatchedCatalogue, clock: Clock
+) -> None:
     spool = Spool()
     await catalogue.attach("spool")
-    async with running(catalogue, spool, clock=clock, breath=timedelta(hours=1)) as relay:
+    async with running(catalogue, spool, clock=clock, min_interval=timedelta(hours=1)) as relay:
         await catalogue.until_idle()
         looked = catalogue.looked
         for number in range(20):

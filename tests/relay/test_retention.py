@@ -12,7 +12,8 @@ from structlog.typing import EventDict
 from damd.catalogue.endpoints import disable
 from damd.catalogue.tables import StoredEvent
 from damd.errors import DeliveryError
-from damd.relay.retention import FORGOTTEN_TOGETHER, KEEP, EventSettings
+from damd.relay.retention import FORGOTTEN_TOGETHER
+from damd.relay.settings import KEEP, LONGEST_KEEP, EventSettings
 
 pytestmark = pytest.mark.anyio
 
@@ -32,8 +33,18 @@ def count_events(session: Session) -> int:
 def test_events_are_kept_for_thirty_days_unless_told_otherwise_and_an_hour_at_least() -> None:
     assert EventSettings().keep == KEEP == 30 * DAY
     assert EventSettings.model_validate({"keep": "90d"}).keep == 90 * DAY
-    with pytest.raises(ValidationError):
-        EventSettings.model_validate({"keep": "59m"})
+    for keep in ("59m", "800000d"):
+        with pytest.raises(ValidationError):
+            EventSettings.model_validate({"keep": keep})
+
+
+async def test_the_longest_time_that_may_be_asked_for_can_be_counted_back(
+    catalogue: WatchedCatalogue, clock: Clock
+) -> None:
+    await catalogue.store(*many(1))
+    async with running(catalogue, clock=clock, keep=LONGEST_KEEP):
+        await catalogue.until_idle()
+    assert await catalogue.read(count_events) == 1
 
 
 async def test_what_was_delivered_is_forgotten_when_it_is_old(

@@ -92,6 +92,22 @@ async def test_an_endpoint_that_another_process_disables_is_sent_nothing_until_i
     assert "damd webhooks enable spool" in next(entry["advice"] for entry in logs if entry["event"] == DISABLED)
 
 
+async def test_who_is_disabled_and_enabled_between_two_looks_is_sent_everything_at_once(
+    catalogue: WatchedCatalogue, clock: Clock
+) -> None:
+    spool = Spool(concurrency=1, errors=[down("slower", status_code=429, retry_after_s=3600)])
+    await catalogue.attach("spool")
+    await catalogue.store(*many(3))
+    async with running(catalogue, spool, clock=clock) as relay:
+        await catalogue.until(all_refused(1))
+        await look(relay, catalogue)
+        assert len(spool.offered) == 1
+        await catalogue.write(partial(disable, name="spool", because="it moves house", at=clock.now))
+        await catalogue.write(partial(enable, name="spool", at=clock.now))
+        relay.wake()
+        await catalogue.until(all_delivered(3))
+
+
 async def test_an_endpoint_that_is_disabled_at_the_start_is_said_to_be(
     catalogue: WatchedCatalogue, clock: Clock
 ) -> None:

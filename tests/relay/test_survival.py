@@ -184,3 +184,36 @@ async def test_what_is_answered_after_the_relay_was_cancelled_is_marked_too(
             relay_tasks.start_soon(Relay(catalogue, [Stubborn()], clock=clock).run)
     (delivery,) = await catalogue.deliveries()
     assert delivery.delivered_at == clock.now
+
+
+async def test_who_is_ended_while_others_write_without_end_leaves_what_is_unmarked_to_the_next_one(
+    catalogue: WatchedCatalogue, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("damd.relay.ledger.LONGEST_FAREWELL_S", 0.01)
+    is_held, let_go = threading.Event(), threading.Event()
+
+    def hold(session: Session) -> None:
+        is_held.set()
+        assert let_go.wait(20)
+
+    class Occupying(Spool):
+        async def receive(self, event: Event) -> None:
+            outside.start_soon(catalogue.write, hold)
+            await anyio.to_thread.run_sync(is_held.wait)
+            await super().receive(event)
+
+    await catalogue.attach("spool")
+    await catalogue.store(imported())
+    async with anyio.create_task_group() as outside:
+        async with anyio.create_task_group() as relay_tasks:
+            relay_tasks.start_soon(Relay(catalogue, [Occupying()], clock=clock).run)
+            await anyio.to_thread.run_sync(is_held.wait)
+            await catalogue.until_asked(catalogue.asked + 1)
+            relay_tasks.cancel_scope.cancel()
+        let_go.set()
+    (delivery,) = await catalogue.deliveries()
+    assert (delivery.attempts, delivery.delivered_at) == (0, None)
+    spool = Spool()
+    async with running(catalogue, spool, clock=clock):
+        await catalogue.until(all_delivered(1))
+    assert len(spool.taken) == 1

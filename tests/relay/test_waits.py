@@ -2,9 +2,10 @@ import random
 from datetime import timedelta
 
 import pytest
+from pydantic import ValidationError
 
-from damd.relay.waits import JITTER, LONGEST_WISH, next_wait
-from damd.subscribers.base import DEFAULT_RETRY
+from damd.relay.waits import JITTER, LONGEST_ASKED_WAIT, next_wait
+from damd.subscribers.base import DEFAULT_RETRY, DurableSettings
 
 
 def seeded(seed: int) -> random.Random:
@@ -34,9 +35,9 @@ def test_no_wait_is_too_long_to_be_a_date(retry_after_s: float | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "wait"), [(3600.0, timedelta(hours=1)), (1e9, LONGEST_WISH), (float("inf"), LONGEST_WISH)]
+    ("asked_s", "wait"), [(3600.0, timedelta(hours=1)), (1e9, LONGEST_ASKED_WAIT), (float("inf"), LONGEST_ASKED_WAIT)]
 )
-def test_a_receivers_wish_is_kept_up_to_a_day(asked_s: float, wait: timedelta) -> None:
+def test_what_a_receiver_asks_for_is_kept_up_to_a_day(asked_s: float, wait: timedelta) -> None:
     assert next_wait(DEFAULT_RETRY, 0, retry_after_s=asked_s, rng=seeded(1)) == wait
 
 
@@ -45,3 +46,9 @@ def test_who_is_down_is_not_waited_for_as_the_schedule_would() -> None:
     assert wait / timedelta(minutes=1) == pytest.approx(1, abs=JITTER)
     short = next_wait(DEFAULT_RETRY, 0, retry_after_s=None, rng=seeded(1), at_most=timedelta(minutes=1))
     assert short / DEFAULT_RETRY[0] == pytest.approx(1, abs=JITTER)
+
+
+@pytest.mark.parametrize("retry", [[], ["0s"], ["5s", "0s"]])
+def test_a_schedule_is_of_waits_and_none_of_them_is_nothing(retry: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        DurableSettings.model_validate({"name": "gallery", "retry": retry})

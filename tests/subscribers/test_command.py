@@ -164,7 +164,7 @@ async def test_a_program_that_is_not_there_is_a_configuration_error(tmp_path: Pa
         ("no-such-program-anywhere", "there is no program no-such-program-anywhere on damd's PATH: install it"),
         (tmp_path / "nothing", f"{tmp_path}/nothing does not exist: correct its path"),
         (tmp_path / "text", f"{tmp_path}/text is not a program that damd may run: make it one with chmod"),
-        (tmp_path, f"{tmp_path} is not a program"),
+        (tmp_path, f"{tmp_path} is a folder"),
     ):
         with pytest.raises(ConfigurationError, match=f"^subscribers: the command script: .*{what}"):
             await run(words)

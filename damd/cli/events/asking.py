@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from damd.world import World
 
 
+MOST_EVENTS = 1_000_000
+"""Asked for at once: more would be read by nobody, and too large a number by no database."""
+_LONGEST_ID = 64
+
+
 def parse_when(text: str) -> datetime:
     """A moment in ISO 8601, in the local time zone where it names none, or a duration ago.
 
@@ -110,13 +115,13 @@ async def find_ids(catalogue: Catalogue, beginnings: Sequence[str]) -> list[str]
     from damd.catalogue.announced import find_events
 
     # Arguments may hold bytes that are no text, which no database takes.
-    askable = [each for each in beginnings if each and each.isprintable()]
+    askable = [each for each in beginnings if each and len(each) <= _LONGEST_ID and each.isprintable()]
     no_ids: dict[str, list[str]] = {each: [] for each in beginnings}
     found = no_ids | await catalogue.read(partial(find_events, beginnings=askable))
     for beginning, ids in found.items():
         if not ids:
             raise DamdError(
-                f"No event is {beginning!r}: give its id, or the beginning of it, as damd events list shows"
+                f"No event is {beginning[:_LONGEST_ID]!r}: give its id, or its beginning, as damd events list shows"
             )
         if len(ids) > 1:
             raise DamdError(f"The ids of several events begin with {beginning!r}: give more of it")

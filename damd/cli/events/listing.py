@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable, say
-from damd.cli.events.asking import SinceOption, TypeOption, UntilOption, check_endpoint, check_types, find_ids
+from damd.cli.events.asking import (
+    MOST_EVENTS,
+    SinceOption,
+    TypeOption,
+    UntilOption,
+    check_endpoint,
+    check_types,
+    find_ids,
+)
 from damd.cli.events.telling import described, fate, local, tell
 from damd.errors import DamdError
 
@@ -28,7 +36,9 @@ def list_events(
         typer.Option(metavar="NAME", help="Only what there is a delivery of to this endpoint, and how that went."),
     ] = None,
     owed: Annotated[bool, typer.Option("--owed", help="Only what is not delivered yet, and why.")] = False,
-    limit: Annotated[int, typer.Option(min=1, metavar="N", help="The most events: the newest ones.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_EVENTS, metavar="N", help="The most events: the newest ones.")
+    ] = 50,
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

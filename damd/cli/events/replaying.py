@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from damd.catalogue.store import Catalogue
     from damd.catalogue.tables import Endpoint
     from damd.config import Config
+    from damd.events import Subscription
     from damd.settings import Settings
     from damd.subscribers.base import Subscriber
 
@@ -50,10 +51,10 @@ class _Asked:
 
 
 class _Endpoint(NamedTuple):
-    """To whom it goes; `kind` is None where it is not configured, `wants` where every type is meant."""
+    """To whom it goes; `asks` is None where it is not configured, `wants` where every type is meant."""
 
     name: str
-    kind: str | None
+    asks: Subscription | None
     wants: Callable[[str], bool] | None
     parked_because: str | None
 
@@ -178,8 +179,8 @@ def _send(session: Session, endpoint: _Endpoint, selection: Selection, asked: _A
     from damd.catalogue.tables import now
 
     at = now()
-    if endpoint.kind is not None:
-        attach(session, {endpoint.name: endpoint.kind}, at=at)  # what nobody known is owed might be forgotten
+    if endpoint.asks is not None:
+        attach(session, {endpoint.name: endpoint.asks}, at=at)  # what nobody known is owed might be forgotten
     return replay_events(session, selection, endpoint.name, only_missing=asked.only_missing, at=at)
 
 
@@ -190,7 +191,7 @@ def _wants(config: Config, name: str) -> Callable[[str], bool] | None:
     for settings in config.subscribers:
         if getattr(settings, "name", None) == name and name in config.endpoints:
             # Each kind takes its own settings; it opens nothing before it is entered.
-            make: Callable[[Settings], Subscriber] = SUBSCRIBERS[config.endpoints[name]]
+            make: Callable[[Settings], Subscriber] = SUBSCRIBERS[config.endpoints[name].kind]
             return make(settings).wants
     return None
 

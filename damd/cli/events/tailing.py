@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing
-from damd.cli.events.asking import TypeOption, check_types
+from damd.cli.events.asking import MOST_EVENTS, TypeOption, check_types
 from damd.cli.events.telling import described, tell
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ _POLL_S = 1.0
 
 
 def tail(
-    count: Annotated[int, typer.Option("-n", "--lines", min=0, metavar="N", help="How many past events first.")] = 10,
+    count: Annotated[
+        int, typer.Option("-n", "--lines", min=0, max=MOST_EVENTS, metavar="N", help="How many past events first.")
+    ] = 10,
     types: TypeOption = None,
     config: ConfigOption = None,
     state: StateOption = None,

@@ -50,10 +50,10 @@ class _Switched(NamedTuple):
 async def _disable(config: Config, name: str, as_json: bool) -> None:
     from damd.catalogue import endpoints
 
-    kinds = {name: config.endpoints[name]} if name in config.endpoints else {}
+    asked = {name: config.endpoints[name]} if name in config.endpoints else {}
 
     def change(session: Session, at: datetime) -> bool:
-        endpoints.attach(session, kinds, at=at)  # one that is new must not be offered anything at the next start
+        endpoints.attach(session, asked, at=at)  # one that is new must not be offered anything at the next start
         return endpoints.disable(session, name, because=_BY_HAND, at=at)
 
     switched = await _switch(config, name, change)

@@ -47,7 +47,7 @@ async def _test(config: Config, name: str, as_json: bool) -> bool:
     settings = configured(config)
     if name not in settings:
         raise unknown_endpoint(name, settings, " in the configuration")
-    make: Any = SUBSCRIBERS[config.endpoints[name]]  # each kind takes its own settings
+    make: Any = SUBSCRIBERS[config.endpoints[name].kind]  # each kind takes its own settings
     subscriber: Subscriber = make(settings[name])
     event = TrialEvent()
     async with subscriber if isinstance(subscriber, AbstractAsyncContextManager) else nullcontext():

@@ -11,8 +11,8 @@ from damd.errors import DeliveryError
 
 MOST_RESPONSE_BYTES = 20_000
 """Kept of a response, as Svix does; a longer one costs its connection."""
-LONGEST_RETRY_AFTER_S = 86_400.0
-"""A day: however long a receiver asks for, it is asked again then."""
+_DOWN = frozenset({429, 502, 503, 504})
+"""What a receiver, or what stands before it, answers to any event at the moment; any other 5xx may be of one event."""
 
 
 class Answer(NamedTuple):
@@ -46,25 +46,25 @@ def refusal_in(answer: Answer, *, at: datetime) -> DeliveryError | None:
         status_code=code,
         retry_after_s=parse_retry_after(answer.retry_after, at=at),
         response=text or None,
-        is_down=code == HTTPStatus.TOO_MANY_REQUESTS or code >= 500 or 300 <= code < 400,
+        is_down=code in _DOWN or 300 <= code < 400,
         is_gone=code == HTTPStatus.GONE,
     )
 
 
 def parse_retry_after(value: str | None, *, at: datetime) -> float | None:
-    """The seconds that a ``Retry-After`` asks for, at most `LONGEST_RETRY_AFTER_S`; None if it says nothing.
+    """The seconds that a ``Retry-After`` asks for, however many; None if it says nothing.
 
     Either form of RFC 9110, section 10.2.3: seconds, or a date, which is taken from `at`.
     """
     value = (value or "").strip()
     if value.isascii() and value.isdigit():
-        return min(float(value), LONGEST_RETRY_AFTER_S)
+        return float(value)
     try:
         moment = parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
     wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - at
-    return min(max(wait.total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
+    return max(wait.total_seconds(), 0.0)
 
 
 def _describe(status_code: int) -> str:

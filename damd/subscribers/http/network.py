@@ -41,7 +41,8 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 
     Args:
         deny_private: As there.
-        lookups: How many names may be looked up at a time: each takes a thread for as long as nobody answers.
+        lookups: How many names may be looked up at a time by those who still wait for it. A look-up that was given up
+            cannot be ended: its thread stays until the system's resolver is done with it, and counts no more.
     """
 
     def __init__(self, *, deny_private: bool, lookups: int) -> None:

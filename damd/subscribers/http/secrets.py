@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from damd.settings import AbsolutePath, Settings
 
 _MOST_BYTES = 1024
+_PREFIX = "whsec_"
 _ADVICE = "make one with: echo whsec_$(openssl rand -base64 32)"
 
 
@@ -32,6 +33,10 @@ class SecretSource(Settings):
                 "a secret has exactly one source: "
                 "{file: /path/to/it}, {env: NAME_OF_VARIABLE} or {credential: NAME_GIVEN_TO_SYSTEMD}"
             )
+        named = (self.file.name if self.file else "", self.env or "", self.credential or "")
+        if any(name.startswith(_PREFIX) for name in named):
+            # Not quoted: it is the secret itself.
+            raise ValueError("this is a secret, not the place where it is found: put it into a file, and name that")
         if self.credential in {".", ".."}:
             raise ValueError("a credential's name is a file's")
         return self

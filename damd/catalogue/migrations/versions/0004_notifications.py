@@ -10,6 +10,7 @@ depends_on = None
 
 _EVENT = "id, event_type, occurred_at, entity_id, data, fanned_out_at"
 _DELIVERY = "id, event_id, subscriber, attempts, next_attempt_at, delivered_at, last_error"
+_WAITS = "attempts > 0 AND delivered_at IS NULL"
 
 
 def upgrade() -> None:
@@ -25,11 +26,15 @@ def upgrade() -> None:
     op.execute(f"INSERT INTO delivery ({_DELIVERY}) SELECT {_DELIVERY} FROM former_delivery")  # noqa: S608
     if op.get_bind().dialect.name == "postgresql":
         op.execute("SELECT setval(pg_get_serial_sequence('delivery', 'id'), coalesce(max(id), 0) + 1) FROM delivery")
-    # Who was owed anything hears of what is waiting, too; whether it is a webhook is set right at the next start.
+    # What was put off was so in the past: else it would be taken for put off by a clock that has gone back since.
+    op.execute(f"UPDATE delivery SET last_attempt_at = '2000-01-01 00:00:00' WHERE {_WAITS}")  # noqa: S608
+    # Who was owed anything hears of what is waiting, too; its kind and its types are set right at the next start,
+    # before anything is fanned out. So does who is attached first after this: by the row that has no name.
     op.execute(
         "INSERT INTO endpoint (name, kind, added_at, from_revision, failing_s) "
         "SELECT subscriber, 'webhook', min(event.occurred_at), 0, 0 "
-        "FROM former_delivery JOIN event ON event.id = event_id GROUP BY subscriber"
+        "FROM former_delivery JOIN event ON event.id = event_id GROUP BY subscriber "
+        "UNION SELECT '', '', min(occurred_at), 0, 0 FROM event WHERE fanned_out_at IS NULL HAVING count(*) > 0"
     )
     for name in ("event", "delivery"):
         op.drop_table(f"former_{name}")
@@ -67,6 +72,7 @@ def _make_delivery() -> None:
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_status", sa.Integer(), nullable=True),
         sa.Column("last_response", sa.Text(), nullable=True),
+        sa.Column("until_back", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(["event_id"], ["event.id"], name="fk_delivery_event_id_event", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_delivery"),
         sa.UniqueConstraint("subscriber", "event_id", name="uq_delivery_subscriber_event_id"),
@@ -75,6 +81,12 @@ def _make_delivery() -> None:
     op.create_index(
         "ix_delivery_subscriber_next_attempt_at", "delivery", ["subscriber", "next_attempt_at"], unique=False
     )
+    op.create_index(
+        "ix_delivery_subscriber_attempts_next_attempt_at",
+        "delivery",
+        ["subscriber", "attempts", "next_attempt_at"],
+        unique=False,
+    )
 
 
 def _make_endpoint() -> None:
@@ -82,11 +94,13 @@ def _make_endpoint() -> None:
         "endpoint",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=True),
         sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("from_revision", sa.Integer(), nullable=False),
         sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("disabled_because", sa.Text(), nullable=True),
+        sa.Column("enabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("last_delivered_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failing_s", sa.Float(), nullable=False),

@@ -17,7 +17,7 @@ QUIET = timedelta(minutes=1)
 """Who was told of one trouble is told of the next one after this, if that still lasts: some fail now and then."""
 
 
-class Tidings:
+class EndpointLog:
     """Tells the log of one endpoint: once that it fails, once that it is back, once for each kind of bug."""
 
     def __init__(self, subscriber: Subscriber) -> None:
@@ -57,7 +57,7 @@ class Tidings:
     def _is_soon(self, at: datetime) -> bool:
         return self._told_at is not None and timedelta(0) <= at - self._told_at < QUIET
 
-    def raised(self, delivery: DueDelivery, error: Exception) -> None:
+    def raised(self, delivery: DueDelivery, error: BaseException) -> None:
         """It failed otherwise than subscribers may: the traceback is told once for each line that raises."""
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:

@@ -9,16 +9,16 @@ FAILURES_IN_A_ROW = 5
 FIRST_REST = timedelta(seconds=1)
 LONGEST_REST = timedelta(minutes=1)
 """One rest after the other is twice as long, up to this; so soon is it noticed that an endpoint is back."""
-LONGEST_WISH = timedelta(hours=1)
+LONGEST_ASKED_REST = timedelta(hours=1)
 """For longer no receiver's `Retry-After` keeps everything from it; what it refused keeps its own wait."""
 _SHARE_OF_OUTAGE = 10
 
 
-class Pace:
+class Throttle:
     """Says how many attempts an endpoint may be offered at a moment.
 
     One that is away rests, and is then asked by one attempt at a time; with each answer one more may be under way.
-    An attempt that began before a rest tells nothing new by failing after it: `rests` tells which those are.
+    An attempt that began before a rest tells nothing new by how it ends after that: `rests` tells which those are.
 
     Args:
         concurrency: The most that may be under way together.
@@ -27,12 +27,12 @@ class Pace:
 
     def __init__(self, concurrency: int, failing_since: datetime | None = None) -> None:
         self.rests = 0
+        self.is_away = failing_since is not None
         self._concurrency = concurrency
         self._failing_since = failing_since
         self._allowed = concurrency if failing_since is None else 1
         self._failures = 0  # in a row
         self._rests_in_a_row = 0
-        self._is_away = failing_since is not None
         self._rests_from: datetime | None = None
         self._rests_until: datetime | None = None
 
@@ -46,18 +46,25 @@ class Pace:
             return False
         return self._rests_from <= at < self._rests_until
 
-    def longest_wait(self, at: datetime) -> timedelta:
-        """How long an attempt that failed because the endpoint is down is put off at most.
+    def longest_wait(self, at: datetime) -> timedelta | None:
+        """How long an attempt that failed because the endpoint is down is put off at most; None: as planned.
 
-        A minute, or a tenth of the time for which it has been down: who is back after ten minutes is noticed within
-        one, and who is away for days is not asked by the same event every minute.
+        While it is away: a minute, or a tenth of the time for which it has been failing. Who is back after ten minutes
+        is noticed within one, and who is away for days is not asked by the same event every minute.
         """
-        down_for = at - self._failing_since if self._failing_since else timedelta(0)
-        return max(LONGEST_REST, down_for / _SHARE_OF_OUTAGE)
+        if not self.is_away or self._failing_since is None:
+            return None
+        return max(LONGEST_REST, (at - self._failing_since) / _SHARE_OF_OUTAGE)
 
-    def answered(self) -> bool:
-        """It took an event, or refused it for that event's own sake; returns whether it had been away until now."""
-        was_away, self._is_away = self._is_away, False
+    def answered(self, *, rests: int) -> bool:
+        """It took an event, or refused it for that event's own sake; returns whether it had been away until now.
+
+        Args:
+            rests: `Throttle.rests` as it was when the attempt began.
+        """
+        if rests != self.rests:
+            return False
+        was_away, self.is_away = self.is_away, False
         self._allowed = min(self._concurrency, self._allowed + 1)
         self._failures = self._rests_in_a_row = 0
         self._failing_since = self._rests_from = self._rests_until = None
@@ -68,20 +75,20 @@ class Pace:
 
         Args:
             at: Now.
-            rests: `Pace.rests` as it was when the attempt began.
+            rests: `Throttle.rests` as it was when the attempt began.
             retry_after_s: What the receiver asked for.
         """
-        wish = timedelta(seconds=min(LONGEST_WISH.total_seconds(), max(0.0, retry_after_s or 0.0)))
+        asked = timedelta(seconds=min(LONGEST_ASKED_REST.total_seconds(), max(0.0, retry_after_s or 0.0)))
         self._failing_since = self._failing_since or at
         self._failures += 1
         self._allowed = max(1, self._allowed // 2)
-        if rests == self.rests and (wish or self._is_away or self._failures >= FAILURES_IN_A_ROW):
+        if rests == self.rests and (asked or self.is_away or self._failures >= FAILURES_IN_A_ROW):
             self._rest(at)
         if self._rests_until is not None:
-            self._rests_until = max(self._rests_until, at + wish)
+            self._rests_until = max(self._rests_until, at + asked)
 
     def _rest(self, at: datetime) -> None:
-        self._is_away = True
+        self.is_away = True
         self._allowed = 1
         self._rests_from = at
         self._rests_until = at + min(LONGEST_REST, FIRST_REST * 2 ** min(self._rests_in_a_row, 30))
