@@ -1,5 +1,6 @@
 """Documents from file to catalogue."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -63,19 +64,27 @@ async def test_a_locked_document_is_an_asset_that_says_so(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "reason"),
+    ("make", "reason"),
     [
-        (paper(content=deflate_bomb(300 * 2**20)), "A stream in it unpacks to more than 256 MiB: a decompression bomb"),
         (
-            picture_paper(60_000, 60_000),
+            lambda: paper(content=deflate_bomb(300 * 2**20)),
+            "A stream in it unpacks to more than 256 MiB: a decompression bomb",
+        ),
+        (
+            lambda: picture_paper(60_000, 60_000),
             "A picture on its first page has 3600000000 pixels, and max_pixels allows 100000",
         ),
-        (paper(info={"Title": "cut"})[:300], "The document is cut off: its table of contents is missing at the end"),
+        (
+            lambda: paper(info={"Title": "cut"})[:300],
+            "The document is cut off: its table of contents is missing at the end",
+        ),
     ],
     ids=["deflated", "pixels", "cut"],
 )
-async def test_bombs_and_broken_documents_end_as_failures_that_say_why(bench: Bench, data: bytes, reason: str) -> None:
-    result = await ingest(bench, data)
+async def test_bombs_and_broken_documents_end_as_failures_that_say_why(
+    bench: Bench, make: Callable[[], bytes], reason: str
+) -> None:
+    result = await ingest(bench, make())
     assert (result.status, result.reason) == ("FAILED", reason)
     failure = await bench.failure(bench.folder / "a.pdf")
     assert failure is not None

@@ -66,13 +66,13 @@ def test_the_walk_tells_how_each_file_looks(tmp_path: Path) -> None:
 
 @pytest.fixture
 def deep_folder() -> Iterator[Path]:
-    """2,500 folders within one another, a file in each: far beyond the longest path and Python's stack."""
+    """1,500 folders within one another, a file in each: far beyond the longest path and Python's stack."""
     folder = Path(tempfile.mkdtemp())
     at = os.open(folder, os.O_RDONLY)
-    for _ in range(2500):
+    for _ in range(1500):
         os.close(os.open("f", os.O_CREAT, dir_fd=at))
-        os.mkdir("d", dir_fd=at)
-        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.mkdir("dd", dir_fd=at)
+        below = os.open("dd", os.O_RDONLY, dir_fd=at)
         os.close(at)
         at = below
     os.close(at)
@@ -84,11 +84,11 @@ def test_a_tree_may_be_as_deep_as_paths_can_be_long(deep_folder: Path) -> None:
     room = os.pathconf("/", "PC_PATH_MAX") - 1 - len(os.fsencode(deep_folder)) - 1
     write(deep_folder, "e")
     found = names(tree_of(deep_folder))
-    assert max(map(len, found)) in {room - 1, room}
+    assert room - 3 < max(map(len, found)) <= room
     assert found == sorted(found)
     # What is too deep hides only itself.
     assert found[-2:] == [b"e", b"f"]
-    assert len(found) > 1500
+    assert len(found) > 1200
 
 
 def test_a_folder_whose_path_is_too_long_is_told_and_hides_only_itself(tmp_path: Path) -> None:
