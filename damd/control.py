@@ -46,10 +46,10 @@ async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskSta
         await anyio.to_thread.run_sync(lambda: path.unlink(missing_ok=True))
         listener = await anyio.create_unix_listener(path, mode=0o600)
         task_status.started()
-        async with listener:
+        async with listener, anyio.create_task_group() as tasks:
             while True:
                 try:
-                    await listener.serve(lambda stream: _serve_one(stream, answers))
+                    await listener.serve(lambda stream: _serve_one(stream, answers), tasks)
                 except anyio.BrokenResourceError as error:  # no descriptor is left: whoever asks waits
                     _log.warning("the control socket cannot be served now", error=str(error.__cause__ or error))
                     await anyio.sleep(_ACCEPT_AGAIN_S)

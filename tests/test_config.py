@@ -386,6 +386,9 @@ class TestShown:
         assert "max_pixels: 500M" in text
         assert "https://u:***@gallery.example/hooks/@me" in text
         assert "env: GALLERY_SECRET" in text
+        token = WEBHOOK.replace("/hooks/@me", "/hooks/@me?token=hunter3#hunter4")
+        assert "/hooks/@me?***" in (shown := config_as_yaml(load(file, token)))
+        assert "hunter" not in shown
         assert "http://a:8080/@b" in config_as_yaml(
             load(file, WEBHOOK.replace("https://u:hunter2@gallery.example/hooks/@me", "http://a:8080/@b"))
         )

@@ -116,6 +116,23 @@ class TestEnvironment:
             ),
         ]
 
+    def test_programs_and_the_places_of_log_files_have_to_be_there(self, public: Path) -> None:
+        log = {"kind": "log", "file": public / "missing" / "events.jsonl"}
+        folder = {"kind": "log", "file": public}
+        command = {"kind": "command", "name": "teller", "command": [str(public / "tell")]}
+        good = {"kind": "log", "file": public / "events.jsonl"}
+
+        advice = "name a file in a folder that exists and that the user that damd runs as may write to."
+        assert self.check(public, subscribers=[log, folder, command, good]) == [
+            f"The file of the subscriber log cannot be written (its folder does not exist): {advice}",
+            f"The file of the subscriber log cannot be written (it is not a regular file): {advice}",
+            (
+                "The command of the subscriber teller cannot be run: "
+                f"the program {public}/tell does not exist: correct its path."
+            ),
+        ]
+        assert not (public / "events.jsonl").exists()
+
     def test_so_have_the_one_that_is_replaced_and_the_authorities(
         self, public: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

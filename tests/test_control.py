@@ -2,15 +2,18 @@
 
 import json
 import os
+import resource
 import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from structlog.testing import capture_logs
 
 from damd import control
 from damd.errors import DaemonUnreachableError, DamdError
@@ -128,6 +131,28 @@ async def test_a_daemon_that_does_not_answer_is_unreachable(
         silent.listen()
         with anyio.fail_after(10), pytest.raises(DaemonUnreachableError):
             await control.ask(state, command)
+
+
+async def test_where_no_descriptor_is_left_who_asks_waits_and_nobody_ends(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "_ACCEPT_AGAIN_S", 0.01)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(state):
+        with capture_logs() as lines, anyio.fail_after(10):
+            with closing(socket.socket(socket.AF_UNIX)) as asking:
+                lowest = os.dup(asking.fileno())
+                os.close(lowest)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+                try:
+                    asking.connect(str(state / control.SOCKET))
+                    asking.setblocking(False)
+                    while not lines:
+                        await anyio.lowlevel.checkpoint()
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert lines[0]["event"] == "the control socket cannot be served now"
+            assert await control.ask(state, "hello", name="you") is not None
 
 
 async def test_a_state_folder_may_lie_deeper_than_a_socket_s_path_is_long(tmp_path: Path) -> None:

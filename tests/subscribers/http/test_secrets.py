@@ -1,13 +1,15 @@
 """Where secrets are found, and what counts as one."""
 
 import base64
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 from subscribers.receiver import SECRET, webhook_settings
 
-from damd.config import Config, config_as_yaml
+from damd.config import Config, config_as_yaml, load_config
+from damd.errors import ConfigurationError
 from damd.subscribers.http.secrets import SecretSource, is_open_to_all, read_secret
 
 
@@ -95,6 +97,16 @@ def test_a_credential_without_systemd_says_what_to_write_into_the_unit(
 def test_there_is_exactly_one_source_with_a_name_that_can_be_one(source: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         SecretSource.model_validate(source)
+
+
+@pytest.mark.parametrize("source", [{"file": f"/etc/{SECRET}"}, {"env": SECRET}, {"credential": SECRET}])
+def test_a_secret_in_the_place_of_its_source_is_told_as_that_and_not_repeated(tmp_path: Path, source: object) -> None:
+    config = tmp_path / "damd.yaml"
+    webhook = {"kind": "webhook", "name": "gallery", "url": "https://a", "secret": source}
+    config.write_text(json.dumps({"subscribers": [webhook]}))
+    with pytest.raises(ConfigurationError, match="this is a secret, not the place where it is found") as caught:
+        load_config(config)
+    assert SECRET not in str(caught.value)
 
 
 def test_a_file_that_everybody_may_read_is_noticed(tmp_path: Path) -> None:
