@@ -14,6 +14,10 @@ from damd.catalogue.deliveries import Refusal, mark_delivered, mark_refused
 from damd.catalogue.endpoints import bring_back, disable, note_delivered, note_failed
 from damd.relay.ledger import Ledger
 
+GATHERED = 32
+GATHERED_FOR_S = 0.025
+"""So many are written at once, or those of so long a time: each commit takes the disk from the imports."""
+
 
 class Outcome(NamedTuple):
     """What came of an attempt: taken, where there is no refusal.
@@ -78,15 +82,20 @@ class Outcomes:
 
     async def write(self) -> Written:
         """Wait until there is something, and write all that there is, as often as it takes."""
-        while not self._outcomes:
-            self._added = anyio.Event()
-            await self._added.wait()
+        await self._until(1)
+        with anyio.move_on_after(GATHERED_FOR_S):
+            await self._until(GATHERED)
         together = tuple(self._outcomes)
         because = await self._ledger.write_until_done(partial(self._mark, outcomes=together))
         # Only what is durable is left out: a cancellation between two attempts leaves the rest to `finish`.
         del self._outcomes[: len(together)]
         is_more_due = any(outcome.is_back for outcome in together)
         return Written([outcome.delivery_id for outcome in together], is_more_due, because)
+
+    async def _until(self, count: int) -> None:
+        while len(self._outcomes) < count:
+            self._added = anyio.Event()
+            await self._added.wait()
 
     async def finish(self) -> None:
         """Write what is left, once, cancelled or not; what cannot be written in time is sent again."""

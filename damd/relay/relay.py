@@ -71,7 +71,7 @@ class Relay:
         keep: timedelta = KEEP,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         poll_interval: timedelta = timedelta(seconds=1),
-        min_interval: timedelta = timedelta(milliseconds=200),
+        min_interval: timedelta = timedelta(milliseconds=500),
         rng: random.Random | None = None,
     ) -> None:
         self._poll_interval_s = poll_interval.total_seconds()

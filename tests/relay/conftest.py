@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from subscribers.receiver import Receiver
 
 from damd.catalogue.engine import CatalogueSettings, make_engine
+from damd.relay import outcomes
 
 
 @pytest.fixture
@@ -34,3 +35,9 @@ def clock() -> Clock:
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outcomes are written as they come, since the clock of these tests stands still meanwhile."""
+    monkeypatch.setattr(outcomes, "GATHERED", 1)
