@@ -31,7 +31,7 @@ import structlog
 from sqlmodel import Session
 
 import damd.media  # noqa: F401 - its tables belong to the schema
-from damd.catalogue.endpoints import attach, owed
+from damd.catalogue.endpoints import attach, endpoint_states
 from damd.catalogue.engine import CatalogueSettings, make_engine
 from damd.catalogue.outbox import awaits_fan_out, store_event
 from damd.catalogue.schema import upgrade
@@ -130,7 +130,9 @@ async def seconds(folder: Path, subscribers: Sequence[Subscriber], count: int, d
     await catalogue.write(prepare)
 
     def is_done(session: Session) -> bool:
-        return not awaits_fan_out(session) and owed(session).keys() <= {dead}
+        return not awaits_fan_out(session) and all(
+            each["name"] == dead for each in endpoint_states(session) if each["owed"]
+        )
 
     async with AsyncExitStack() as stack:
         for each in subscribers:

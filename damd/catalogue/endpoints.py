@@ -144,25 +144,14 @@ def disable(session: Session, name: str, *, because: str, at: datetime) -> bool:
 
 
 def enable(session: Session, name: str, *, at: datetime) -> bool:
-    """Offer it again what it is owed, at once; False if it is not disabled, or not known."""
-    disabled = (col(Endpoint.name) == name) & col(Endpoint.disabled_at).is_not(None)
+    """Offer it what it is owed, at once and from the beginning of its schedule; returns whether it was disabled."""
+    endpoint = session.get(Endpoint, name)
+    was_disabled = endpoint is not None and endpoint.disabled_at is not None
     values = {"disabled_at": None, "disabled_because": None, "enabled_at": at, "last_failed_at": None, **_HEALTHY}
-    found = session.execute(update(Endpoint).where(disabled).values(values).returning(col(Endpoint.name))).first()
-    if found is None:
-        return False
-    later = (col(Delivery.subscriber) == name) & (col(Delivery.next_attempt_at) > at)
-    session.execute(update(Delivery).where(later).values(next_attempt_at=at))
-    return True
-
-
-def owed(session: Session) -> dict[str, int]:
-    """How many events each endpoint is owed, by its name."""
-    statement = (
-        sqlalchemy.select(col(Delivery.subscriber), sqlalchemy.func.count())
-        .where(col(Delivery.next_attempt_at).is_not(None))
-        .group_by(col(Delivery.subscriber))
-    )
-    return dict(session.execute(statement).all())
+    _update(session, name, **values)
+    waiting = (col(Delivery.subscriber) == name) & col(Delivery.next_attempt_at).is_not(None)
+    session.execute(update(Delivery).where(waiting).values(next_attempt_at=at, attempts=0))
+    return was_disabled
 
 
 def endpoint_states(session: Session) -> list[dict[str, Any]]:
@@ -173,7 +162,8 @@ def endpoint_states(session: Session) -> list[dict[str, Any]]:
     is_owed = (col(Delivery.subscriber) == Endpoint.name) & col(Delivery.next_attempt_at).is_not(None)
     # One look into the index for each: there are many deliveries that have arrived.
     count = sqlalchemy.select(sqlalchemy.func.count()).select_from(Delivery).where(is_owed).scalar_subquery()
-    known = sqlalchemy.select(Endpoint, count).where(col(Endpoint.name) != UPGRADED)
+    next_at = sqlalchemy.select(sqlalchemy.func.min(col(Delivery.next_attempt_at))).where(is_owed).scalar_subquery()
+    known = sqlalchemy.select(Endpoint, count, next_at).where(col(Endpoint.name) != UPGRADED)
     rows = session.execute(known.order_by(col(Endpoint.name)))
     return [
         {
@@ -181,6 +171,7 @@ def endpoint_states(session: Session) -> list[dict[str, Any]]:
             "kind": endpoint.kind,
             "state": _state(endpoint),
             "owed": number,
+            "next_attempt_at": _moment(next_attempt_at),
             "added_at": _moment(endpoint.added_at),
             "removed_since": _moment(endpoint.removed_at),
             "disabled_since": _moment(endpoint.disabled_at),
@@ -190,7 +181,7 @@ def endpoint_states(session: Session) -> list[dict[str, Any]]:
             "last_failed_at": _moment(endpoint.last_failed_at),
             "last_delivered_at": _moment(endpoint.last_delivered_at),
         }
-        for endpoint, number in rows
+        for endpoint, number, next_attempt_at in rows
     ]
 
 

@@ -208,7 +208,8 @@ class Courier:
 
     def _fails_alone(self, delivery: DueDelivery) -> bool:
         """Whether other events were answered since it failed before: then it waits as planned, whoever is down."""
-        return delivery.tried_at is not None and self._answered_at is not None and delivery.tried_at < self._answered_at
+        tried_at, answered_at = delivery.tried_at, self._answered_at
+        return tried_at is not None and answered_at is not None and tried_at <= answered_at
 
     async def _mark(self) -> None:
         while True:

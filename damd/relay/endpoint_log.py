@@ -79,3 +79,4 @@ class EndpointLog:
             )
         elif was is not None and endpoint.disabled_at is None:
             self._log.info("endpoint is enabled: it is sent what it is owed")
+            self._told_at, self._is_told = None, False  # whoever did that wants to know how it goes

@@ -49,26 +49,26 @@ class Throttle:
     def longest_wait(self, at: datetime) -> timedelta | None:
         """How long an attempt that failed because the endpoint is down is put off at most; None: as planned.
 
-        While it is away: a minute, or a tenth of the time for which it has been failing. Who is back after ten minutes
-        is noticed within one, and who is away for days is not asked by the same event every minute.
+        A minute, or a tenth of the time for which it has been failing. Who is back after ten minutes is noticed within
+        one, also by the only event that waits, and who is away for days is not asked by the same event every minute.
         """
-        if not self.is_away or self._failing_since is None:
+        if self._failing_since is None:
             return None
         return max(LONGEST_REST, (at - self._failing_since) / _SHARE_OF_OUTAGE)
 
     def answered(self, *, rests: int) -> bool:
-        """It took an event, or refused it for that event's own sake; returns whether it had been away until now.
+        """It took an event, or refused it for that event's own sake; returns whether it had been failing until now.
 
         Args:
             rests: `Throttle.rests` as it was when the attempt began.
         """
         if rests != self.rests:
             return False
-        was_away, self.is_away = self.is_away, False
+        was_failing, self.is_away = self._failures > 0 or self.is_away, False
         self._allowed = min(self._concurrency, self._allowed + 1)
         self._failures = self._rests_in_a_row = 0
         self._failing_since = self._rests_from = self._rests_until = None
-        return was_away
+        return was_failing
 
     def failed(self, *, at: datetime, rests: int, retry_after_s: float | None = None) -> None:
         """It did not answer, or said that any other event would fare alike.

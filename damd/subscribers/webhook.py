@@ -10,6 +10,7 @@ do not come between; certificates are checked against the system's own store and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, Self
@@ -24,6 +25,7 @@ from damd.errors import ConfigurationError
 from damd.events import Event, body_of
 from damd.settings import AbsolutePath, Duration, Settings
 from damd.subscribers.base import DeliveryPolicy, DurableSettings
+from damd.subscribers.http.addresses import why_refused
 from damd.subscribers.http.answers import refusal_in
 from damd.subscribers.http.secrets import SecretSource, is_open_to_all, read_secret
 from damd.subscribers.http.signing import signed_headers
@@ -57,7 +59,7 @@ class WebhookSettings(DurableSettings):
     """Whether to refuse all addresses that are not public."""
 
     def lacking(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with its secrets and certificates; blocking."""
+        """What is wrong with its secrets, its certificates, and an address in its URL; blocking."""
         from damd.subscribers.http.certificates import client_context
 
         for what, source in (("secret", self.secret), ("previous_secret", self.previous_secret)):
@@ -71,6 +73,9 @@ class WebhookSettings(DurableSettings):
                 client_context(self.ca_file)
         except ValueError as error:
             yield "ca_file", f"cannot be used: {error}"
+        with suppress(ValueError):  # a name: what it stands for is seen when it is connected to
+            if why := why_refused(parse_target(self.url).host, deny_private=self.deny_private):
+                yield "url", f"is never connected to: {why}"
 
     @property
     def target(self) -> str:

@@ -60,6 +60,7 @@ async def test_endpoints_are_told_with_what_they_are_owed(known: Catalogue) -> N
         "owed": 2,
         "added_at": AT.isoformat(),
         "last_delivered_at": AT.isoformat(),
+        "next_attempt_at": AT.isoformat(),
     }
 
 

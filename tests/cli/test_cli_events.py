@@ -133,7 +133,7 @@ def test_events_are_listed_with_the_newest_last_at_local_time(books: Books) -> N
     listed = books.ask("list", "--limit", 2)
     assert (listed.code, listed.err) == (0, "")
     assert listed.out == (
-        "2026-05-04 17:41:12+05:30  root.held            /inbox  evt_0002\n"
+        "2026-05-04 17:41:12+05:30  root.held            /inbox: it is not there  evt_0002\n"
         "2026-05-04 18:41:12+05:30  file.missing         /inbox/3.jpg  evt_0003\n"
     )
 

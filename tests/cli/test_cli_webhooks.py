@@ -30,6 +30,7 @@ AT = datetime(2026, 5, 4, 10, 11, 12, tzinfo=UTC)
 ENDPOINT = {
     *("name", "kind", "target", "events", "configured", "state", "owed", "added_at", "removed_since"),
     *("disabled_since", "disabled_because", "failing_since", "last_error", "last_failed_at", "last_delivered_at"),
+    "next_attempt_at",
 }
 
 
@@ -103,7 +104,7 @@ def test_endpoints_are_listed_with_where_they_lead_and_how_they_fare(house: Hous
     assert (told.code, told.err) == (0, "")
     assert told.out.splitlines() == [
         "gallery: webhook https://gallery.example:8443 (active)",
-        "  file.imported; 2 events owed; took the last one 2026-05-04 10:11:12 UTC",
+        "  file.imported; 2 events owed (due); took the last one 2026-05-04 10:11:12 UTC",
         "sorter: command /bin/cat (active)",
         "  all events; 0 events owed",
     ]
@@ -134,7 +135,7 @@ def test_what_is_only_configured_or_only_known_is_listed_too(house: House) -> No
         "archive: webhook https://gallery.example (new: hears from the next start on)",
         "  file.imported; 0 events owed",
         "gallery: webhook (not configured: removed at the next start)",
-        "  0 events kept for it",
+        "  0 events parked",
     ]
     house.write(lambda session: endpoints.attach(session, {"archive": Subscription("webhook")}, at=AT, sole=True))
     assert "gallery: webhook (removed since 2026-05-04 10:11:12 UTC)\n" in house.damd("webhooks", "list").out
@@ -289,14 +290,14 @@ def test_a_disabled_endpoint_keeps_what_it_is_owed_and_is_offered_it_once_enable
     assert "3 events wait for it" in told.err
     first, second, third, last = house.damd("webhooks", "list").out.splitlines()
     assert first == "gallery: webhook https://gallery.example (disabled)"
-    assert second == "  file.imported; 3 events kept for it"
+    assert second == "  file.imported; 3 events parked"
     assert third.startswith("  DISABLED since 2")
     assert third.endswith("UTC: damd webhooks disable asked for it")
     assert last == "  To have it hear again: damd webhooks enable gallery"
     told = house.damd("webhooks", "enable", "gallery")
     offered = "It is owed 3 events: the next `damd run` offers what is due at once.\n"
     assert told == (0, "", f"gallery is enabled.\n{offered}")
-    assert house.damd("webhooks", "enable", "gallery") == (0, "", f"gallery is not disabled.\n{offered}")
+    assert house.damd("webhooks", "enable", "gallery") == (0, "", f"gallery was not disabled.\n{offered}")
     assert house.list()["gallery"]["state"] == "active"
 
 
@@ -338,16 +339,16 @@ def test_one_that_was_removed_stays_disabled_if_it_comes_back(house: House) -> N
     assert told.err == f"gallery is enabled.\n{left_out}\n"
 
 
-def test_one_that_only_fails_is_not_disabled_and_is_left_to_its_schedule(house: House) -> None:
+def test_one_that_only_fails_is_offered_what_it_is_owed_at_once_from_the_beginning(house: House) -> None:
     house.configure(house.webhook())
     house.attach()
-    assert house.damd("webhooks", "enable", "gallery").err == "gallery is not disabled.\nIt is owed nothing.\n"
+    assert house.damd("webhooks", "enable", "gallery").err == "gallery was not disabled.\nIt is owed nothing.\n"
     house.owe(1)
     failed = partial(endpoints.note_failed, name="gallery", error="no", disable_after=timedelta(days=5))
     house.write(lambda session: failed(session, at=AT))
     told = house.damd("webhooks", "enable", "gallery")
-    assert told.code == 0
-    assert told.err.endswith("owed 1 event, offered again in due time. FAILING since 2026-05-04 10:11:12 UTC: no\n")
+    assert (told.code, house.list()["gallery"]["state"]) == (0, "active")
+    assert told.err.endswith("It is owed 1 event: the next `damd run` offers what is due at once.\n")
 
 
 def test_what_waits_for_a_disabled_endpoint_is_not_counted_as_pending(house: House) -> None:

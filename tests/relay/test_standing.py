@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from relay.scene import Clock, Spool, WatchedCatalogue, all_delivered, all_refused, down, many, posting, running
+from sqlmodel import Session
 from structlog.testing import capture_logs
 from subscribers.receiver import Receiver, imported, status
 
-from damd.catalogue.endpoints import disable, enable, owed
+from damd.catalogue.endpoints import disable, enable, endpoint_states
 from damd.errors import DeliveryError
 from damd.relay.relay import Relay
 
@@ -28,6 +29,10 @@ async def look(relay: Relay, catalogue: WatchedCatalogue) -> None:
 
 def told(logs: Sequence[Any]) -> list[tuple[str, str]]:
     return [(entry["log_level"], entry["event"]) for entry in logs if entry["log_level"] != "debug"]
+
+
+def owed(session: Session) -> dict[str, int]:
+    return {each["name"]: each["owed"] for each in endpoint_states(session) if each["owed"]}
 
 
 async def test_an_endpoint_that_is_added_later_hears_nothing_from_before(

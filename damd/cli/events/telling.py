@@ -37,11 +37,15 @@ def tell(event: dict[str, Any], deliveries: Iterable[dict[str, Any]] = (), *, as
         print_json(event)
         return
     data = event["data"]
-    where = data.get("path") or data.get("root") or "-"
+    where = str(data.get("path") or data.get("root") or "-")
+    if data.get("previous_path"):
+        where = f"{data['previous_path']} -> {where}"
+    if data.get("reason"):
+        where = f"{where}: {data['reason']}"
     facts = [
         local(event["timestamp"]),
         f"{event['type']:<{_TYPE}}",
-        str(where),
+        where,
         event["event_id"],
         *map(fate, deliveries),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _OF_CATALOGUE = (
     *("added_at", "removed_since", "disabled_since", "disabled_because", "failing_since"),
-    *("last_error", "last_failed_at", "last_delivered_at"),
+    *("last_error", "last_failed_at", "last_delivered_at", "next_attempt_at"),
 )
 
 NameArgument = Annotated[
@@ -96,7 +97,7 @@ def _lines(endpoint: dict[str, Any]) -> list[str]:
     lines = [f"{endpoint['name']}: {endpoint['kind']}{target} ({_state(endpoint)})"]
     parked = endpoint["state"] in {"disabled", "removed"}
     facts = [] if endpoint["events"] is None else [", ".join(endpoint["events"]) or "all events"]
-    facts.append(f"{count_of_events(endpoint['owed'])} {'kept for it' if parked else 'owed'}")
+    facts.append(f"{count_of_events(endpoint['owed'])} {'parked' if parked else 'owed'}{_next(endpoint, parked)}")
     if endpoint["last_delivered_at"] is not None:
         facts.append(f"took the last one {when(endpoint['last_delivered_at'])}")
     lines.append(f"  {'; '.join(facts)}")
@@ -105,6 +106,13 @@ def _lines(endpoint: dict[str, Any]) -> list[str]:
     if endpoint["state"] == "disabled":
         lines.append(f"  To have it hear again: damd webhooks enable {endpoint['name']}")
     return lines
+
+
+def _next(endpoint: dict[str, Any], parked: bool) -> str:
+    at = endpoint.get("next_attempt_at")
+    if parked or at is None:
+        return ""
+    return f" (next attempt {when(at)})" if datetime.fromisoformat(at) > datetime.now(UTC) else " (due)"
 
 
 def _state(endpoint: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, say
-from damd.cli.status import ask_status, count_of_events, trouble_of, when
+from damd.cli.status import ask_status, count_of_events, when
 from damd.cli.webhooks.listing import NameArgument, configured, describe, described, unknown_endpoint
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ async def _enable(config: Config, name: str, as_json: bool) -> None:
     if as_json:
         print_json(switched.endpoint | {"changed": switched.is_changed})
         return
-    say(f"{name} is enabled." if switched.is_changed else f"{name} is not disabled.")
+    say(f"{name} is enabled." if switched.is_changed else f"{name} was not disabled.")
     say(await _what_is_offered(config, switched.endpoint))
 
 
@@ -126,8 +126,6 @@ async def _what_is_offered(config: Config, endpoint: dict[str, Any]) -> str:
     if not endpoint["owed"]:
         return "It is owed nothing."
     owed = f"It is owed {count_of_events(endpoint['owed'])}"
-    if endpoint["state"] == "failing":
-        return f"{owed}, offered again in due time. {trouble_of(endpoint)}"
     daemon = await ask_status(config)
     served = {each["name"] for each in (daemon or {}).get("endpoints", [])}
     return (
