@@ -168,7 +168,7 @@ async def test_every_attempt_has_the_same_id_and_a_new_timestamp(
 async def test_nothing_is_sent_again_before_its_time(
     catalogue: WatchedCatalogue, receiver: Receiver, clock: Clock, tmp_path: Path
 ) -> None:
-    receiver.answers = [status(503)]
+    receiver.answers = [status(500)]
     await catalogue.attach("gallery")
     await catalogue.store(imported(1))
     async with posting(catalogue, tmp_path, receiver.url, clock=clock) as relay:
