@@ -130,6 +130,32 @@ class Subscriber(Protocol):
         ...
 
 
+class DurableSubscriber:
+    """What durable subscribers are made of: their settings say their name, their types and their policy."""
+
+    durable: ClassVar[bool] = True
+
+    def __init__(self, settings: DurableSettings) -> None:
+        self.__settings = settings
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+        return self.__settings.name
+
+    @property
+    def policy(self) -> DeliveryPolicy:
+        """How patiently it is served."""
+        return self.__settings.policy
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it asked for this type."""
+        return not self.__settings.events or event_type in self.__settings.events
+
+
 def policy_of(subscriber: Subscriber) -> DeliveryPolicy:
     """A durable subscriber's own policy, or the default."""
     policy: DeliveryPolicy = getattr(subscriber, "policy", DeliveryPolicy())

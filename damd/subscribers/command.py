@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from damd.errors import ConfigurationError, DeliveryError
 from damd.events import Event, body_of
 from damd.settings import Duration, Settings, format_duration
-from damd.subscribers.base import DeliveryPolicy, DurableSettings
+from damd.subscribers.base import DurableSettings, DurableSubscriber
 
 _log = structlog.get_logger(__name__)
 
@@ -107,33 +107,16 @@ def find_program(command: Sequence[str]) -> str:
     raise ValueError(f"{program} is not a program that damd may run: make it one with chmod +x")
 
 
-class CommandSubscriber:
+class CommandSubscriber(DurableSubscriber):
     """One program; an async context manager, which finds it."""
 
     kind: ClassVar[str] = "command"
     settings_type: ClassVar[type[Settings]] = CommandSettings
-    durable: ClassVar[bool] = True
 
     def __init__(self, settings: CommandSettings) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._program: str | None = None
-
-    def __repr__(self) -> str:
-        return f"CommandSubscriber(name={self.name!r})"
-
-    @property
-    def name(self) -> str:
-        """As the configuration calls it."""
-        return self._settings.name
-
-    @property
-    def policy(self) -> DeliveryPolicy:
-        """How patiently it is served."""
-        return self._settings.policy
-
-    def wants(self, event_type: str) -> bool:
-        """Whether it is run for this type."""
-        return not self._settings.events or event_type in self._settings.events
 
     async def __aenter__(self) -> Self:
         """Find the program.

@@ -24,7 +24,7 @@ from standardwebhooks import Webhook
 from damd.errors import ConfigurationError
 from damd.events import Event, body_of
 from damd.settings import AbsolutePath, Duration, Settings
-from damd.subscribers.base import DeliveryPolicy, DurableSettings
+from damd.subscribers.base import DurableSettings, DurableSubscriber
 from damd.subscribers.http.addresses import why_refused
 from damd.subscribers.http.answers import refusal_in
 from damd.subscribers.http.secrets import SecretSource, is_open_to_all, read_secret
@@ -91,7 +91,7 @@ class _Endpoint(NamedTuple):
     connections: Connections
 
 
-class WebhookSubscriber:
+class WebhookSubscriber(DurableSubscriber):
     """One endpoint; an async context manager, which reads the secrets and holds the connections.
 
     Args:
@@ -101,29 +101,12 @@ class WebhookSubscriber:
 
     kind: ClassVar[str] = "webhook"
     settings_type: ClassVar[type[Settings]] = WebhookSettings
-    durable: ClassVar[bool] = True
 
     def __init__(self, settings: WebhookSettings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__(settings)
         self._settings = settings
         self._clock = clock
         self._endpoint: _Endpoint | None = None
-
-    def __repr__(self) -> str:
-        return f"WebhookSubscriber(name={self.name!r})"
-
-    @property
-    def name(self) -> str:
-        """As the configuration calls it."""
-        return self._settings.name
-
-    @property
-    def policy(self) -> DeliveryPolicy:
-        """How patiently it is served."""
-        return self._settings.policy
-
-    def wants(self, event_type: str) -> bool:
-        """Whether this type is sent."""
-        return not self._settings.events or event_type in self._settings.events
 
     async def __aenter__(self) -> Self:
         """Read the secrets and the certificates.
