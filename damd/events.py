@@ -255,6 +255,10 @@ class Subscription(NamedTuple):
     kind: str
     events: tuple[str, ...] | None = None
 
+    def wants(self, event_type: str) -> bool:
+        """Whether it asks for this type."""
+        return self.events is None or event_type in self.events
+
 
 def known_event_types(names: tuple[str, ...]) -> tuple[str, ...]:
     """A setting's event types, as they are.

@@ -497,6 +497,58 @@ def test_a_second_signal_ends_the_daemon_at_once(inbox: Path, state: Path, tmp_p
     assert daemon.logged("stopped at once")
 
 
+STUBBORN = """
+import anyio
+from damd.subscribers import SUBSCRIBERS
+from damd.subscribers.base import DurableSettings, DurableSubscriber
+
+class Settings(DurableSettings):
+    kind: str = "stubborn"
+
+class Stubborn(DurableSubscriber):
+    kind = "stubborn"
+    settings_type = Settings
+
+    async def receive(self, event):
+        print("begun", flush=True)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                print("not yet", flush=True)
+                await anyio.sleep_forever()
+
+SUBSCRIBERS["stubborn"] = Stubborn
+
+def setup(world):
+    pass
+"""
+
+
+def test_a_second_signal_is_heard_to_the_very_end_whoever_takes_his_time_then(
+    inbox: Path, state: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "stubborn_plugin.py").write_text(STUBBORN)
+    config = {"plugins": ["stubborn_plugin"], "subscribers": [{"kind": "stubborn", "name": "stubborn"}]}
+    (tmp_path / "damd.yaml").write_text(yaml.safe_dump(config))
+    make_picture(inbox / "a.png")
+    arguments = ("--config", tmp_path / "damd.yaml", "--watch", inbox, "--state", state)
+    with running(*arguments, PYTHONPATH=tmp_path / "plugins") as daemon:
+        assert daemon.process.stdout is not None
+        assert daemon.process.stdout.readline() == b"begun\n"
+        daemon.process.terminate()
+        assert daemon.process.stdout.readline() == b"not yet\n"
+
+        def insist() -> bool:
+            daemon.process.terminate()
+            return daemon.process.poll() is not None
+
+        until(insist, "the second thought")
+        assert daemon.end() == 128 + signal.SIGTERM
+    assert daemon.logged("stopped at once")
+
+
 def test_a_root_that_does_not_answer_holds_up_neither_the_others_nor_the_end(
     inbox: Path, state: Path, tmp_path: Path
 ) -> None:

@@ -11,7 +11,8 @@ from textwrap import dedent
 from command_line import run_damd
 from pictures import make_picture
 from PIL import Image, ImageFont
-from schemas import assert_meets
+from schemas import faults
+from subscribers.receiver import OTHER_SECRET, SECRET, closed_port
 
 from damd.events import EVENTS, json_schema
 
@@ -112,16 +113,42 @@ def test_the_configuration_in_the_readme_is_accepted(tmp_path: Path) -> None:
     assert "https://gallery.example/hooks/damd" in done.out
 
 
-def test_the_receiver_of_webhooks_is_python(tmp_path: Path) -> None:
+def test_the_receiver_of_webhooks_verifies_what_it_is_sent(tmp_path: Path) -> None:
     [receiver] = fenced("webhooks.md", "python")
-    compile(receiver, "receiver.py", "exec")
     assert len([line for line in receiver.splitlines() if line.strip()]) <= 20
+    with closed_port() as port:
+        pass
+    (tmp_path / "receiver.py").write_text(receiver.replace("8000", str(port)))
+    (tmp_path / "gallery.secret").touch(0o600)
+    (tmp_path / "gallery.secret").write_text(f"{SECRET}\n")
+    webhook = {"kind": "webhook", "name": "gallery", "url": f"http://127.0.0.1:{port}/"}
+    webhooks = [webhook | {"secret": {"file": str(tmp_path / name)}} for name in ("gallery.secret", "other.secret")]
+    webhooks[1]["name"] = "stranger"
+    (tmp_path / "other.secret").touch(0o600)
+    (tmp_path / "other.secret").write_text(f"{OTHER_SECRET}\n")
+    (tmp_path / "damd.yaml").write_text(json.dumps({"subscribers": webhooks}))
+    options = ("--config", tmp_path / "damd.yaml", "--state", tmp_path / "state")
+
+    command = [sys.executable, "-u", "receiver.py"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as serving:
+        try:
+            while "refused" in (told := run_damd("webhooks", "test", "gallery", *options)).err:
+                assert serving.poll() is None
+            assert told.code == 0, told.err
+            assert "401" in run_damd("webhooks", "test", "stranger", *options).err
+        finally:
+            serving.terminate()
+        assert serving.stdout is not None
+        [line] = serving.stdout.read().splitlines()
+    assert re.fullmatch(r"evt_test_\w+ webhook\.test ", line)
 
 
 def test_every_event_is_documented_with_an_example_that_meets_its_schema() -> None:
     examples = [json.loads(block) for block in fenced("events.md", "json")]
     assert [example["type"] for example in examples] == list(EVENTS)
     for example in examples:
-        assert_meets(example, json_schema(EVENTS[example["type"]]))
+        assert list(faults(example, json_schema(EVENTS[example["type"]]))) == []
     sections = re.findall(r"^## `([a-z_.]+)`$", (PROJECT / "docs" / "events.md").read_text(), re.MULTILINE)
     assert sections == list(EVENTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import sqlalchemy
@@ -14,7 +13,7 @@ from sqlmodel import Session
 
 from damd.catalogue.deliveries import Selection
 from damd.catalogue.outbox import EVENT_COLUMNS, EventRow, last_revision, restore_event
-from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, table_of
+from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, moment_text, table_of
 from damd.events import body_of
 
 LOOK_BACK = 2000
@@ -128,19 +127,15 @@ def _deliveries_of(session: Session, event_ids: Sequence[str]) -> dict[str, list
                 "state": state,
                 "parked_because": parked_because if state == "parked" else None,
                 "attempts": row["attempts"],
-                "delivered_at": _iso(row["delivered_at"]),
-                "next_attempt_at": _iso(row["next_attempt_at"]),
-                "last_attempt_at": _iso(row["last_attempt_at"]),
+                "delivered_at": moment_text(row["delivered_at"]),
+                "next_attempt_at": moment_text(row["next_attempt_at"]),
+                "last_attempt_at": moment_text(row["last_attempt_at"]),
                 "last_error": row["last_error"],
                 "last_status": row["last_status"],
                 "last_response": row["last_response"],
             }
         )
     return found
-
-
-def _iso(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None
 
 
 def find_events(session: Session, beginnings: Sequence[str]) -> dict[str, list[str]]:

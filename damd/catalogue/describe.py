@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from damd.catalogue.tables import (
     StoredEvent,
     Table,
     Volume,
+    moment_text,
     table_of,
 )
 from damd.catalogue.volumes import VolumeKey
@@ -154,8 +154,8 @@ def location_at(session: Session, place: Place, roots: Roots) -> dict[str, Any] 
     return {
         "asset_id": location.entity_id,
         "sha256": sha256,
-        "imported_at": _moment(location.first_seen_at),
-        "missing_since": _moment(location.missing_since),
+        "imported_at": moment_text(location.first_seen_at),
+        "missing_since": moment_text(location.missing_since),
         "duplicate_of": paths[0] if others and (others[0].id or 0) < (location.id or 0) else None,
         "others": paths,
         "other_count": _count(session, Location, elsewhere),
@@ -204,10 +204,10 @@ def root_states(session: Session) -> list[dict[str, Any]]:
             **_readable(root.path),
             "locations": counts.get(root.name, (0, 0))[0],
             "missing": counts.get(root.name, (0, 0))[1],
-            "held_since": _moment(root.held_since),
+            "held_since": moment_text(root.held_since),
             "held_because": root.held_because,
             "held_missing": root.held_missing,
-            "accepted_at": _moment(root.accepted_at),
+            "accepted_at": moment_text(root.accepted_at),
         }
         for root in session.exec(select(Root).order_by(col(Root.name)))
     ]
@@ -278,9 +278,9 @@ def _failure(failure: Failure, roots: Roots) -> dict[str, Any]:
         "mime_type": failure.mime_type,
         "permanent": failure.permanent,
         "attempts": failure.attempts,
-        "first_failed_at": _moment(failure.first_failed_at),
-        "last_failed_at": _moment(failure.last_failed_at),
-        "next_attempt_at": _moment(failure.next_attempt_at),
+        "first_failed_at": moment_text(failure.first_failed_at),
+        "last_failed_at": moment_text(failure.last_failed_at),
+        "next_attempt_at": moment_text(failure.next_attempt_at),
     }
 
 
@@ -290,7 +290,7 @@ def _location(location: Location, roots: Roots) -> dict[str, Any]:
         "root": location.root or None,
         "size_bytes": location.size_bytes,
         "mtime_ns": location.mtime_ns,
-        "missing_since": _moment(location.missing_since),
+        "missing_since": moment_text(location.missing_since),
     }
 
 
@@ -301,7 +301,3 @@ def _readable(path: bytes) -> dict[str, str]:
 
 def _preview(preview: Preview, folder: Path) -> dict[str, Any]:
     return {"path": str(folder / preview.path), "width": preview.width, "height": preview.height}
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat()

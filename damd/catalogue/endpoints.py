@@ -7,7 +7,7 @@ back or enabled: what is owed to it is parked, until its events are forgotten.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy
@@ -17,7 +17,7 @@ from sqlmodel import Session, col, select
 from damd.catalogue.deliveries import storable
 from damd.catalogue.dialects import dialect_of, insert_into
 from damd.catalogue.outbox import last_revision
-from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, table_of
+from damd.catalogue.tables import Delivery, Endpoint, StoredEvent, moment_text, table_of
 from damd.events import Subscription
 from damd.settings import format_duration
 
@@ -171,15 +171,15 @@ def endpoint_states(session: Session) -> list[dict[str, Any]]:
             "kind": endpoint.kind,
             "state": _state(endpoint),
             "owed": number,
-            "next_attempt_at": _moment(next_attempt_at),
-            "added_at": _moment(endpoint.added_at),
-            "removed_since": _moment(endpoint.removed_at),
-            "disabled_since": _moment(endpoint.disabled_at),
+            "next_attempt_at": moment_text(next_attempt_at),
+            "added_at": moment_text(endpoint.added_at),
+            "removed_since": moment_text(endpoint.removed_at),
+            "disabled_since": moment_text(endpoint.disabled_at),
             "disabled_because": endpoint.disabled_because,
-            "failing_since": _moment(endpoint.failing_since),
+            "failing_since": moment_text(endpoint.failing_since),
             "last_error": endpoint.last_error,
-            "last_failed_at": _moment(endpoint.last_failed_at),
-            "last_delivered_at": _moment(endpoint.last_delivered_at),
+            "last_failed_at": moment_text(endpoint.last_failed_at),
+            "last_delivered_at": moment_text(endpoint.last_delivered_at),
         }
         for endpoint, number, next_attempt_at in rows
     ]
@@ -202,10 +202,6 @@ def _state(endpoint: Endpoint) -> str:
     if endpoint.removed_at is not None:
         return "removed"
     return "active" if endpoint.failing_since is None else "failing"
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(UTC).isoformat()
 
 
 def _update(session: Session, name: str, **values: Any) -> None:

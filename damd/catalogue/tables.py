@@ -267,6 +267,11 @@ class Endpoint(Table, table=True):
     last_error: str | None = Field(default=None, sa_type=Text)
 
 
+def moment_text(moment: datetime | None) -> str | None:
+    """A moment as answers tell it: ISO 8601, in UTC."""
+    return None if moment is None else moment.astimezone(UTC).isoformat()
+
+
 @functools.cache
 def table_of(kind: type[Table]) -> sqlalchemy.Table:
     """The table behind a class; statements on it skip the object mapper, which costs more than the database."""

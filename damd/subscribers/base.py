@@ -135,8 +135,10 @@ class DurableSubscriber:
 
     durable: ClassVar[bool] = True
 
+    _settings: DurableSettings
+
     def __init__(self, settings: DurableSettings) -> None:
-        self.__settings = settings
+        self._settings = settings
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
@@ -144,16 +146,16 @@ class DurableSubscriber:
     @property
     def name(self) -> str:
         """As the configuration calls it."""
-        return self.__settings.name
+        return self._settings.name
 
     @property
     def policy(self) -> DeliveryPolicy:
         """How patiently it is served."""
-        return self.__settings.policy
+        return self._settings.policy
 
     def wants(self, event_type: str) -> bool:
         """Whether it asked for this type."""
-        return not self.__settings.events or event_type in self.__settings.events
+        return not self._settings.events or event_type in self._settings.events
 
 
 def policy_of(subscriber: Subscriber) -> DeliveryPolicy:

@@ -113,9 +113,10 @@ class CommandSubscriber(DurableSubscriber):
     kind: ClassVar[str] = "command"
     settings_type: ClassVar[type[Settings]] = CommandSettings
 
+    _settings: CommandSettings
+
     def __init__(self, settings: CommandSettings) -> None:
         super().__init__(settings)
-        self._settings = settings
         self._program: str | None = None
 
     async def __aenter__(self) -> Self:

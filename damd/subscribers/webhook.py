@@ -102,9 +102,10 @@ class WebhookSubscriber(DurableSubscriber):
     kind: ClassVar[str] = "webhook"
     settings_type: ClassVar[type[Settings]] = WebhookSettings
 
+    _settings: WebhookSettings
+
     def __init__(self, settings: WebhookSettings, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         super().__init__(settings)
-        self._settings = settings
         self._clock = clock
         self._endpoint: _Endpoint | None = None
 

@@ -17,6 +17,7 @@ import typer
 from anyio.from_thread import start_blocking_portal
 from command_line import STRANGE, Outcome, Start, run_damd
 from owing import owe
+from schemas import faults
 from sqlmodel import Session
 
 from damd import control
@@ -477,46 +478,14 @@ EXAMPLES: list[Event] = [
 def test_what_receivers_are_sent_is_valid_by_the_schema(event: Event) -> None:
     printed = json.loads(run_damd("events", "schema", event.event_type).out)
     body = json.loads(body_of(event))
-    assert list(_faults(body, printed, printed)) == []
-    assert list(_faults(body | {"type": "file.eaten"}, printed, printed)) != []
-    assert list(_faults({"type": event.event_type}, printed, printed)) != []
+    assert list(faults(body, printed, printed)) == []
+    assert list(faults(body | {"type": "file.eaten"}, printed, printed)) != []
+    assert list(faults({"type": event.event_type}, printed, printed)) != []
 
     together = json.loads(run_damd("events", "schema").out)
-    fitting = [each for each in together["oneOf"] if not list(_faults(body, each, together))]
+    fitting = [each for each in together["oneOf"] if not list(faults(body, each, together))]
     assert [each["title"] for each in fitting] == [event.event_type]
     assert len(together["oneOf"]) == len(EVENTS) == len(EXAMPLES)
-
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": dict,
-    "array": list,
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "null": type(None),
-}
-
-
-def _faults(value: Any, schema: dict[str, Any], whole: dict[str, Any]) -> Iterator[str]:
-    """What in a value is not by a schema, of the words that damd's schemas use."""
-    if "$ref" in schema:
-        schema = whole["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    if "anyOf" in schema and all(list(_faults(value, each, whole)) for each in schema["anyOf"]):
-        yield f"{value!r} is none of {schema['anyOf']}"
-    if "const" in schema and value != schema["const"]:
-        yield f"{value!r} is not {schema['const']!r}"
-    kinds = schema.get("type", [])
-    if kinds and not any(isinstance(value, _TYPES[kind]) for kind in ([kinds] if isinstance(kinds, str) else kinds)):
-        yield f"{value!r} is no {kinds}"
-        return
-    yield from (f"{name} is missing" for name in schema.get("required", []) if name not in value)
-    for name, each in schema.get("properties", {}).items():
-        if name in value:
-            yield from _faults(value[name], each, whole)
-    if "items" in schema:
-        for each in value:
-            yield from _faults(each, schema["items"], whole)
 
 
 def test_the_schema_of_a_type_that_is_not_published_is_refused() -> None:

@@ -223,7 +223,8 @@ SAMPLES: dict[str, type[Sample]] = {
 }
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for a state of things."""
     with anyio.fail_after(10):
         while not condition():  # noqa: ASYNC110 - a file tells nobody
             await anyio.sleep(0.005)

@@ -3,7 +3,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 from subscribers.receiver import imported
+from subscribers.sinks import until
 
 from damd.errors import ConfigurationError, DeliveryError
 from damd.events import Event, FileFailedEvent, RootHeldEvent, body_of, readable_path
@@ -44,12 +44,6 @@ async def refusal(*words: str | Path, **others: Any) -> DeliveryError:
     with pytest.raises(DeliveryError) as caught:
         await run(*words, **others)
     return caught.value
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - a file tells nobody
-            await anyio.sleep(0.005)
 
 
 def is_running(pid_file: Path) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from damd.catalogue.tables import Endpoint
     from damd.config import Config
     from damd.events import Subscription
-    from damd.settings import Settings
-    from damd.subscribers.base import Subscriber
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +49,16 @@ class _Asked:
 
 
 class _Endpoint(NamedTuple):
-    """To whom it goes; `asks` is None where it is not configured, `wants` where every type is meant."""
+    """To whom it goes; `asks` is None where it is not configured."""
 
     name: str
     asks: Subscription | None
-    wants: Callable[[str], bool] | None
+    takes_any_type: bool
     parked_because: str | None
+
+    def wants(self, event_type: str) -> bool:
+        """Whether it is sent this type."""
+        return self.takes_any_type or self.asks is None or self.asks.wants(event_type)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,15 +141,15 @@ def _endpoints(config: Config, stored: Mapping[str, Endpoint], asked: _Asked) ->
     is_explicit = asked.endpoint is not None and bool(asked.selection.types or asked.selection.ids)
     takes_any_type = asked.endpoint is not None and bool(asked.selection.types)
     for name in sorted({*config.endpoints, *attached}) if asked.endpoint is None else [asked.endpoint]:
-        wants = None if takes_any_type else _wants(config, name)
-        if wants is None and not is_explicit:
+        asks = config.endpoints.get(name)
+        if asks is None and not is_explicit:
             say(
                 f"{name} is not in this configuration, so that it is not known what it subscribed to: "
                 "give the configuration with --config, or name both --endpoint and --type"
             )
             continue
         parked_because = _why_parked(stored.get(name), is_configured=name in config.endpoints)
-        yield _Endpoint(name, config.endpoints.get(name), wants, parked_because)
+        yield _Endpoint(name, asks, takes_any_type, parked_because)
 
 
 async def _replay_to(endpoint: _Endpoint, catalogue: Catalogue, selection: Selection, asked: _Asked) -> _Outcome:
@@ -156,7 +158,7 @@ async def _replay_to(endpoint: _Endpoint, catalogue: Catalogue, selection: Selec
     wanted: list[str] = []
     unwanted: list[str] = []
     for event_type in await catalogue.read(partial(stored_types, selection=selection)):
-        (wanted if endpoint.wants is None or endpoint.wants(event_type) else unwanted).append(event_type)
+        (wanted if endpoint.wants(event_type) else unwanted).append(event_type)
     its_own = selection._replace(types=wanted)
     events = 0
     if wanted and asked.dry_run:
@@ -182,18 +184,6 @@ def _send(session: Session, endpoint: _Endpoint, selection: Selection, asked: _A
     if endpoint.asks is not None:
         attach(session, {endpoint.name: endpoint.asks}, at=at)  # what nobody known is owed might be forgotten
     return replay_events(session, selection, endpoint.name, only_missing=asked.only_missing, at=at)
-
-
-def _wants(config: Config, name: str) -> Callable[[str], bool] | None:
-    """What an endpoint says of a type; None where it is not configured."""
-    from damd.subscribers import SUBSCRIBERS
-
-    for settings in config.subscribers:
-        if getattr(settings, "name", None) == name and name in config.endpoints:
-            # Each kind takes its own settings; it opens nothing before it is entered.
-            make: Callable[[Settings], Subscriber] = SUBSCRIBERS[config.endpoints[name].kind]
-            return make(settings).wants
-    return None
 
 
 def _why_parked(endpoint: Endpoint | None, *, is_configured: bool) -> str | None:

@@ -64,14 +64,12 @@ async def _test(config: Config, name: str, as_json: bool) -> bool:
 
 
 async def _offer(subscriber: Subscriber, event: TrialEvent) -> DeliveryError | None:
-    from damd.errors import DeliveryError
+    from damd.relay.refusals import as_refusal
 
     try:
         await subscriber.receive(event)
-    except DeliveryError as error:
-        return error
     except Exception as error:  # noqa: BLE001 - a plugin's may raise anything
-        return DeliveryError(f"{type(error).__name__}: {error}")
+        return as_refusal(error)
     return None
 
 
