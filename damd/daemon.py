@@ -27,7 +27,8 @@ from damd.assembly import forget_what_is_read_now, open_world, register_systems
 from damd.catalogue.engine import STATE_MODE
 from damd.catalogue.roots import Roots
 from damd.catalogue.store import Catalogue
-from damd.config import Config, check_environment
+from damd.checks.environment import check_environment
+from damd.config import Config
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
 from damd.intake import COMMANDS_PER_WORKER, Intake
 from damd.mounts import Mounts

@@ -31,7 +31,8 @@ from damd.catalogue.endpoints import endpoint_states
 from damd.catalogue.engine import CatalogueSettings, catalogue_exists
 from damd.catalogue.soundness import find_damage
 from damd.catalogue.store import Catalogue
-from damd.config import Config, check_environment
+from damd.checks.environment import check_environment
+from damd.config import Config
 from damd.errors import (
     CatalogueError,
     DaemonUnreachableError,

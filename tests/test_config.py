@@ -117,7 +117,7 @@ subscribers:
   - {kind: webhook, url: ftp://x, secret: {file: /a, env: B}, name: "a b"}
 plugins: {a: b}
 logging: info
-http: {listen: 127.0.0.1:8420}
+webserver: {listen: 127.0.0.1:8420}
 """
         assert problems(file, text) == [
             "4:5: watch.0.setle: is not a known key: did you mean settle?",
@@ -149,8 +149,8 @@ http: {listen: 127.0.0.1:8420}
             "19:10: plugins: expected a list, such as [first, second]",
             "20:10: logging: expected keys and values, such as {key: value}",
             (
-                "21:1: http: is not a known key; those known here are: state, watch, catalogue, ingest, thumbnails, "
-                "similarity, events, subscribers, plugins, logging"
+                "21:1: webserver: is not a known key; those known here are: state, watch, catalogue, ingest, thumbnails, "
+                "similarity, events, subscribers, plugins, logging, http"
             ),
         ]
 

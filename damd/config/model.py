@@ -1,4 +1,4 @@
-"""YAML to one frozen `Config`; every error carries file, line, column and key.
+"""What the configuration is: one frozen `Config`, assembled from the slices' settings.
 
 The slices declare their settings, and this module assembles them. What concerns several values at once
 (two roots of one name) is checked beside the list that it concerns, so that one run finds every error.
@@ -6,20 +6,17 @@ The slices declare their settings, and this module assembles them. What concerns
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import os
 import re
-import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from damd.catalogue.engine import CatalogueSettings
-from damd.documents import Document, Location, read_document, write_document
+from damd.documents import Location
 from damd.errors import ConfigurationError
 from damd.events import Subscription
 from damd.relay.settings import EventSettings
@@ -27,10 +24,10 @@ from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
 from damd.similarity import SimilaritySettings
 from damd.subscribers import SUBSCRIBERS
-from damd.subscribers.base import SubscriberSettings
 from damd.subscribers.log import LogSettings
 from damd.thumbnails import ThumbnailSettings
 from damd.watch.base import RootSettings
+from damd.web.settings import HttpSettings
 
 
 class LoggingSettings(Settings):
@@ -100,7 +97,8 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _subscriber_type(entry: Any) -> type[Settings] | None:
+def subscriber_type(entry: Any) -> type[Settings] | None:
+    """The settings of the kind that an entry of ``subscribers:`` names; None where nobody knows it."""
     kind = entry.get("kind") if isinstance(entry, Mapping) else None
     subscriber = SUBSCRIBERS.get(kind) if isinstance(kind, str) else None
     return subscriber.settings_type if subscriber else None
@@ -112,7 +110,7 @@ def _subscriber_settings(entry: Any) -> Settings:
     known = f"the known kinds are: {', '.join(sorted(SUBSCRIBERS))}"
     if not isinstance(entry, Mapping):
         raise ValueError(f"expected an entry such as {{kind: log}}; {known}")  # noqa: TRY004 - pydantic wants it
-    settings_type = _subscriber_type(entry)
+    settings_type = subscriber_type(entry)
     if settings_type is None:
         what = "is not a known kind of subscriber" if "kind" in entry else "is missing"
         raise _refusal([(("kind",), f"{what}; {known}")])
@@ -164,6 +162,8 @@ class Config(Settings):
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
     """Dotted names of modules with a ``setup(world)``."""
     logging: LoggingSettings = LoggingSettings()
+    http: HttpSettings | None = None
+    """Metrics, health and status over HTTP; None: nothing listens."""
 
     @property
     def roots(self) -> dict[str, RootSettings]:
@@ -194,124 +194,3 @@ class Config(Settings):
                     text = f"{file} lies in the watched root {root.path}: put it elsewhere, or it feeds itself"
                     raise _refusal([(("subscribers", index, "file"), text)])
         return self
-
-
-def load_config(path: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Read a configuration file, if one is named, import its plugins, and validate everything.
-
-    Args:
-        path: The file; without one, everything has its default.
-        overrides: Values of top-level keys from the command line, which replace the file's; their problems
-            are told as ``--state: …`` instead of a line.
-
-    Raises:
-        ConfigurationError: With every problem that can be found at once.
-    """
-    document = read_document(path) if path is not None else Document()
-    document.override(overrides or {})
-    for location, text in _load_plugins(document.values.get("plugins")):
-        document.add_problem(location, text)
-    config = None
-    try:
-        config = Config.model_validate(document.values)
-    except ValidationError as error:
-        document.add_invalid(error, lambda location: _known_keys(location, document.values))
-    if config is None or document.problems():
-        raise ConfigurationError(document.problems())
-    return config
-
-
-def _known_keys(location: Location, values: Mapping[str, Any]) -> Sequence[str]:
-    """The keys that may stand in the mapping at this location."""
-    settings_type: type[Settings] | None = Config
-    if location[:1] == ("subscribers",) and len(location) > 1:
-        settings_type = _subscriber_type(values["subscribers"][location[1]])
-        location = location[2:]
-    for part in location:
-        if settings_type is not None and isinstance(part, str):
-            found = settings_type.model_fields.get(part)
-            settings_type = _settings_within(found.annotation) if found else None
-    return list(settings_type.model_fields) if settings_type else []
-
-
-def _settings_within(annotation: Any) -> type[Settings] | None:
-    if arguments := get_args(annotation):
-        return next(filter(None, map(_settings_within, arguments)), None)
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
-
-
-def config_as_yaml(config: Config) -> str:
-    """The complete configuration as YAML that `load_config` reads; passwords and queries within URLs are masked."""
-    return write_document(_masked(config.model_dump(mode="json")))
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _masked(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_masked(each) for each in value]
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    # A database's password may hold slashes; in the path of a hook an @ is no password's end.
-    within = "[^/?#]*" if value.lower().startswith("http") else ".*"
-    value = re.sub(rf"(://[^/?#:@]*:){within}@", r"\1***@", value)
-    if value.lower().startswith("http"):
-        return re.sub(r"(?<=[?#]).+", "***", value)  # of a hook: a token as often as not
-    return re.sub(r"([?&]\w*password=)[^&#]*", r"\1***", value)
-
-
-def check_environment(config: Config, *, roots: bool = True) -> list[str]:
-    """What the system lacks for this configuration to work: a sentence for each, with what to do about it.
-
-    Args:
-        config: The configuration.
-        roots: Whether to look for the roots, too, without which damd waits for them.
-    """
-    watched = config.watch if roots else ()
-    found = [(f"The root {root.name} ({root.path})", _folder_problem(root.path)) for root in watched]
-    found.append((f"The state folder {config.state}", _state_problem(config.state)))
-    for settings in config.subscribers:
-        if isinstance(settings, SubscriberSettings):
-            whose = f"of the subscriber {getattr(settings, 'name', getattr(settings, 'kind', '?'))}"
-            found.extend((f"The {what} {whose}", problem) for what, problem in settings.lacking())
-    return [f"{what} {problem}." for what, problem in found if problem]
-
-
-def _folder_problem(path: Path, *, write: bool = False) -> str | None:
-    effective = os.access in os.supports_effective_ids
-    try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except FileNotFoundError:
-        return "does not exist: create the folder, mount its disk, or correct its path"
-    except OSError as error:
-        return f"cannot be reached ({error.strerror}): let the user that damd runs as enter the folders above it"
-    if not is_folder:
-        return "is not a folder: name a folder, or move away what is in its place"
-    for mode, what in ((os.R_OK, "read"), (os.X_OK, "enter"), *([(os.W_OK, "write to")] if write else [])):
-        if not os.access(path, mode, effective_ids=effective):
-            return f"is closed to damd: let the user that it runs as {what} this folder"
-    return None
-
-
-def _state_problem(state: Path) -> str | None:
-    """It is created where it is missing, so the nearest folder above it matters then."""
-    nearest = next(place for place in (state, *state.parents) if os.path.lexists(place))
-    problem = _folder_problem(nearest, write=True)
-    return f"cannot be created: {nearest} {problem}" if problem and nearest != state else problem
-
-
-def _load_plugins(names: Any) -> Iterator[tuple[Location, str]]:
-    """Import them; whatever is no list of names is left to the validation."""
-    for index, name in enumerate(names if isinstance(names, list) else ()):
-        if not isinstance(name, str):
-            continue
-        try:
-            setup = getattr(importlib.import_module(name), "setup", None)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - other people's code may raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            where = "install it into damd's environment, or name its folder in PYTHONPATH"
-            hint = f": {where}" if isinstance(error, ModuleNotFoundError) else ""
-            yield ("plugins", index), f"the plugin {name} cannot be loaded ({reason}){hint}"
-        else:
-            if not callable(setup) or inspect.iscoroutinefunction(setup):
-                yield ("plugins", index), f"the plugin {name} has no plain function setup(world)"

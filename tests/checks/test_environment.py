@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from damd.config import Config, check_environment
+from damd.checks.environment import check_environment
+from damd.config import Config
 
 
 @contextmanager
