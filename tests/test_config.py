@@ -149,8 +149,8 @@ webserver: {listen: 127.0.0.1:8420}
             "19:10: plugins: expected a list, such as [first, second]",
             "20:10: logging: expected keys and values, such as {key: value}",
             (
-                "21:1: webserver: is not a known key; those known here are: state, watch, catalogue, ingest, thumbnails, "
-                "similarity, events, subscribers, plugins, logging, http"
+                "21:1: webserver: is not a known key; those known here are: state, watch, catalogue, ingest, "
+                "thumbnails, similarity, events, subscribers, plugins, logging, http"
             ),
         ]
 
