@@ -1,4 +1,7 @@
-"""YAML to plain values, and what is wrong with them, told by line, column and key.
+"""YAML to plain values, and what is wrong with them, told by its place and key.
+
+Values come from a file, and may be replaced by variables of the environment and options of the command line:
+a `Document` knows of each where it is written.
 
 YAML is read in the narrow dialect that people expect of a configuration: of YAML 1.1's surprises (``on``
 is true, ``1:30`` is 90, ``0644`` is 420, the last of two equal keys wins) none is left, aliases and tags
@@ -21,14 +24,26 @@ from yaml.error import Mark
 from yaml.reader import Reader
 
 from damd.errors import ConfigurationError
+from damd.sentences import KnownKeys, alternatives, begins_at_context, sentence, told_place, yaml_sentence
 from damd.sentences import Location as Location
-from damd.sentences import sentence
+from damd.sentences import Place as Place
 from damd.settings import format_size
 
-Position: TypeAlias = tuple[int, int]
-"""Line and column, from 1."""
+PlaceOf: TypeAlias = Callable[[int, int], Place]
+"""What a line and a column of a text are told as."""
+
+
+class NotYamlError(ValueError):
+    """This text is no YAML; the message says why, and `line` and `column` where."""
+
+    def __init__(self, line: int, column: int, why: str) -> None:
+        self.line, self.column = line, column
+        super().__init__(why)
+
 
 MAX_BYTES, MAX_NODES, MAX_DEPTH = 2**20, 20_000, 32
+
+_NO_ALIAS = "aliases (*name) are not used: write the value out, or put it in quotes"
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS: dict[str, tuple[re.Pattern[str], Sequence[str], Callable[[str], Any]]] = {
@@ -57,7 +72,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         mark = self.next_mark()
         if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not used: write the value out", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=_NO_ALIAS, problem_mark=mark)
         self._depth += 1
         self._count += 1
         if self._depth > MAX_DEPTH or self._count > MAX_NODES:
@@ -66,8 +81,6 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-
-_SPECIAL = {f"while {doing} {what}" for doing in ("scanning", "parsing") for what in ("an alias", "an anchor", "a tag")}
 
 for _name in ("null", "bool", "int", "float"):
     _Loader.add_implicit_resolver(_TAG + _name, _SCALARS[_name][0], list(_SCALARS[_name][1]))
@@ -79,57 +92,73 @@ class Document:
 
     Attributes:
         label: What problems call the file; None where there is none.
-        values: The top-level keys, from the file and then from the command line.
-        overridden: Those that the command line gave; their problems begin with ``--key``.
-        value_positions: Where in the file each value begins.
-        key_positions: Where the key of each value begins.
+        values: The top-level keys; the file's, and then what replaced them.
+        value_places: Where each value is written.
+        key_places: Where the key of each value is.
     """
 
     label: str | None = None
     values: dict[str, Any] = field(default_factory=dict)
-    overridden: frozenset[str] = frozenset()
-    value_positions: dict[Location, Position] = field(default_factory=dict)
-    key_positions: dict[Location, Position] = field(default_factory=dict)
-    _problems: list[tuple[Position, str, str]] = field(default_factory=list)
+    value_places: dict[Location, Place] = field(default_factory=dict)
+    key_places: dict[Location, Place] = field(default_factory=dict)
+    _problems: list[tuple[Place, str]] = field(default_factory=list)
     _unreadable: set[Location] = field(default_factory=set)
 
     def override(self, values: Mapping[str, Any]) -> None:
         """Replace top-level keys by the command line's."""
-        self.values.update(values)
-        self.overridden |= frozenset(values)
+        for key, value in values.items():
+            self.forget((key,))
+            self.values[key] = value
+            self._note(value, (key,), Place(0, 0, f"--{key}"))
 
-    def add_problem(self, location: Location, text: str, *, of_key: bool = False, unreadable: bool = False) -> None:
+    def forget(self, location: Location) -> None:
+        """Where a value and all within it were written, since another one takes its place."""
+        for places in (self.value_places, self.key_places):
+            for each in [each for each in places if each[: len(location)] == location]:
+                del places[each]
+
+    def add_problem(
+        self,
+        location: Location,
+        text: str,
+        *,
+        of_key: bool = False,
+        unreadable: bool = False,
+        place: Place | None = None,
+    ) -> None:
         """Note one problem with the value at a location, or with its key.
 
         Args:
-            location: Where; the nearest enclosing value that the file has gives line and column.
+            location: Where; the nearest enclosing value that is written gives its place.
             text: What is wrong, and what is allowed.
-            of_key: It is the key's position that is told.
+            of_key: It is the key's place that is told.
             unreadable: There is no value to validate, so its errors count for nothing.
+            place: Told instead of the location's.
         """
-        self._problems.append((*self._place(location, of_key=of_key), text))
+        place = place or self._place(location, of_key=of_key)
+        self._problems.append((place, f"{told_place(place, location)}: {text}"))
         if unreadable:
             self._unreadable.add(location)
 
-    def add_invalid(self, error: ValidationError, known_keys: Callable[[Location], Sequence[str]]) -> None:
+    def add_invalid(self, error: ValidationError, keys: KnownKeys) -> None:
         """Note pydantic's errors, in words; the alternatives of a union are one problem.
 
         Args:
             error: From the validation of `values`.
-            known_keys: The keys that may stand in the mapping at a location.
+            keys: Those that are known.
         """
         texts: dict[tuple[Location, bool], list[str]] = {}
         for details in error.errors(include_url=False):
             location = self._without_alternatives(details["loc"])
             if location not in self._unreadable:
                 of_key = details["type"] == "extra_forbidden"
-                texts.setdefault((location, of_key), []).append(sentence(details, known_keys))
+                texts.setdefault((location, of_key), []).append(sentence(details, keys))
         for (location, of_key), found in texts.items():
-            self.add_problem(location, ", or ".join(dict.fromkeys(found)), of_key=of_key)
+            self.add_problem(location, alternatives(found), of_key=of_key)
 
     def problems(self) -> list[str]:
-        """All that were noted, the command line's first, then in the order of the file."""
-        return [f"{place}: {text}" for _, place, text in sorted(self._problems)]
+        """All that were noted: the command line's first, then the environment's, then in the order of the file."""
+        return [text for _, text in sorted(self._problems, key=lambda problem: (problem[0][:3], problem[1]))]
 
     def _without_alternatives(self, location: Location) -> Location:
         """Cut off what pydantic appends below a value to tell a union's alternatives apart."""
@@ -145,18 +174,18 @@ class Document:
                 return location[:depth]
         return location
 
-    def _place(self, location: Location, *, of_key: bool) -> tuple[Position, str]:
-        key = ".".join(_shown(part) for part in location)
-        if location and location[0] in self.overridden:
-            return (0, 0), f"--{location[0]}"
-        if self.label is None:
-            return (0, 0), key
-        position = self.key_positions.get(location) if of_key else None
-        if position is None:
-            upwards = (location[:depth] for depth in range(len(location), -1, -1))
-            position = next((self.value_positions[at] for at in upwards if at in self.value_positions), (1, 1))
-        where = f"{self.label}:{position[0]}:{position[1]}"
-        return position, f"{where}: {key}" if key else where
+    def _note(self, value: Any, location: Location, place: Place) -> None:
+        self.value_places[location] = place
+        pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        for key, each in pairs:
+            self._note(each, (*location, key), place)
+
+    def _place(self, location: Location, *, of_key: bool) -> Place:
+        if of_key and location in self.key_places:
+            return self.key_places[location]
+        upwards = (location[:depth] for depth in range(len(location), -1, -1))
+        nowhere = Place(0, 2, "", location) if self.label is None else Place(1, 1, self.label)
+        return next((self.value_places[at] for at in upwards if at in self.value_places), nowhere)
 
 
 def read_document(path: Path) -> Document:
@@ -166,25 +195,60 @@ def read_document(path: Path) -> Document:
         ConfigurationError: It cannot be read, or is not YAML. Where a key is repeated, or a value is none
             that is accepted, the document has noted it as a problem instead.
     """
-    loader = _Loader(_read_text(path))
-    try:
-        node = loader.get_node() if loader.check_node() else None
-        if loader.check_node():
-            raise _unusable(path, _position(loader.next_mark()), "a second document begins: keep one")
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark or loader.get_mark()
-        hint = ": values that begin with *, & or ! need quotes" if error.context in _SPECIAL else ""
-        raise _unusable(path, _position(mark), f"this is no YAML for a configuration: {error.problem}{hint}") from None
-    except (ValueError, OverflowError):
-        # An escape or a directive with a number beyond Python's.
-        raise _unusable(path, _position(loader.get_mark()), "this is not YAML: a number is out of range") from None
     document = Document(label=str(path))
-    values = None if node is None else _build(document, node, ())
+    try:
+        values = parse_value(document, _read_text(path), (), lambda line, column: Place(line, column, str(path)))
+    except NotYamlError as error:
+        raise ConfigurationError([f"{path}:{error.line}:{error.column}: {error}"]) from None
     if isinstance(values, dict):
         document.values = values
     elif values is not None:
         document.add_problem((), "expected keys and values, such as `state: /var/lib/damd`")
     return document
+
+
+def parse_value(document: Document, text: str, location: Location, place: PlaceOf) -> Any:
+    """The value that a text is as YAML; where it lies, and what is wrong with it, the document notes.
+
+    Args:
+        document: What it becomes a part of.
+        text: The YAML.
+        location: Where in the document it will stand.
+        place: What tells where in the text something is.
+
+    Raises:
+        NotYamlError: It is none.
+    """
+    node = _compose(text)
+    if node is None:
+        document.value_places[location] = place(1, 1)
+        return None
+    return _build(document, node, location, place)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    if unprintable := Reader.NON_PRINTABLE.search(text):
+        place = _end_of(text[: unprintable.start()])
+        raise NotYamlError(*place, "YAML does not allow this control character: remove it")
+    loader = _Loader(text)
+    try:
+        node = loader.get_node() if loader.check_node() else None
+        if loader.check_node():
+            raise NotYamlError(*_start(loader.next_mark()), "a second document begins: keep one")
+    except yaml.MarkedYAMLError as error:
+        mark = (
+            (error.context_mark if begins_at_context(error.problem) else None)
+            or error.problem_mark
+            or loader.get_mark()
+        )
+        why = f"this is no YAML for a configuration: {yaml_sentence(error.problem, error.context)}"
+        raise NotYamlError(*_start(mark), why) from None
+    except (ValueError, OverflowError) as error:
+        if isinstance(error, NotYamlError):
+            raise
+        # An escape or a directive with a number beyond Python's.
+        raise NotYamlError(*_start(loader.get_mark()), "this is not YAML: a number is out of range") from None
+    return node
 
 
 def write_document(values: Mapping[str, Any]) -> str:
@@ -213,34 +277,27 @@ def _read_text(path: Path) -> str:
     if len(content) > MAX_BYTES:
         raise ConfigurationError([f"{path}: is larger than {format_size(MAX_BYTES)}: no configuration is"])
     try:
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        readable = content[: error.start].decode("utf-8", "replace")
-        raise _unusable(path, _end_of(readable), "this is not UTF-8: save the file in that encoding") from None
-    if unprintable := Reader.NON_PRINTABLE.search(text):
-        position = _end_of(text[: unprintable.start()])
-        raise _unusable(path, position, "YAML does not allow this control character: remove it")
-    return text
+        place = _end_of(content[: error.start].decode("utf-8", "replace"))
+        raise NotYamlError(*place, "this is not UTF-8: save the file in that encoding") from None
 
 
-def _unusable(path: Path, position: Position, text: str) -> ConfigurationError:
-    return ConfigurationError([f"{path}:{position[0]}:{position[1]}: {text}"])
-
-
-def _position(mark: Mark) -> Position:
+def _start(mark: Mark) -> tuple[int, int]:
     return mark.line + 1, mark.column + 1
 
 
-def _end_of(text: str) -> Position:
+def _end_of(text: str) -> tuple[int, int]:
     return text.count("\n") + 1, len(text) - text.rfind("\n")
 
 
-def _build(document: Document, node: yaml.Node, location: Location) -> Any:
-    document.value_positions[location] = _position(node.start_mark)
+def _build(document: Document, node: yaml.Node, location: Location, place: PlaceOf) -> Any:
+    document.value_places[location] = place(*_start(node.start_mark))
     if isinstance(node, yaml.MappingNode) and node.tag == f"{_TAG}map":
-        return {key: _build(document, value, (*location, key)) for key, value in _pairs(document, node, location)}
+        pairs = _pairs(document, node, location, place)
+        return {key: _build(document, value, (*location, key), place) for key, value in pairs}
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
-        return [_build(document, value, (*location, index)) for index, value in enumerate(node.value)]
+        return [_build(document, value, (*location, index), place) for index, value in enumerate(node.value)]
     if isinstance(node, yaml.ScalarNode):
         pattern, _, construct = _SCALARS.get(node.tag.removeprefix(_TAG), (None, "", str))
         if pattern and pattern.match(node.value) and _is_text(node.value):
@@ -252,23 +309,22 @@ def _build(document: Document, node: yaml.Node, location: Location) -> Any:
     return None
 
 
-def _pairs(document: Document, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, yaml.Node]]:
+def _pairs(
+    document: Document, node: yaml.MappingNode, location: Location, place: PlaceOf
+) -> Iterator[tuple[str, yaml.Node]]:
     """The usable keys of a mapping with their nodes; every key is text, whatever it looks like."""
     for key_node, value_node in node.value:
-        position = _position(key_node.start_mark)
         usable = isinstance(key_node, yaml.ScalarNode) and key_node.value.isprintable()
         at = (*location, key_node.value if usable else "?")
+        first = document.key_places.get(at)
+        document.key_places[at] = place(*_start(key_node.start_mark))
         if not usable:
-            document.key_positions[at] = position
             document.add_problem(at, "a key is a word, and this is none", of_key=True)
-            continue
-        if at in document.key_positions:
-            first = document.key_positions[at][0]
-            document.key_positions[at] = position
-            document.add_problem(at, f"is written twice, first on line {first}: keep one", of_key=True)
-            continue
-        document.key_positions[at] = position
-        yield key_node.value, value_node
+        elif first is not None:
+            where = f", first on line {first.line}" if first.line else ""
+            document.add_problem(at, f"is written twice{where}: keep one", of_key=True)
+        else:
+            yield key_node.value, value_node
 
 
 def _is_text(value: str) -> bool:
@@ -278,8 +334,3 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return "\0" not in value
-
-
-def _shown(part: int | str) -> str:
-    # Where a colon's blank is forgotten, a whole URL with its password becomes a key.
-    return str(part) if isinstance(part, int) or re.fullmatch(r"[\w .+-]{1,64}", part) else "(unnamed)"

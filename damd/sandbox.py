@@ -55,13 +55,13 @@ class SandboxSettings(Settings):
     """The configuration's ``ingest:`` section."""
 
     workers: Literal["auto"] | PositiveInt = "auto"
-    """Processes at most; ``auto``: as many as this process may use processors."""
+    """How many at most; auto: as many as there are processors that damd may use."""
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=60)
     """For one file, counted from when a worker takes it."""
     memory: Annotated[Size, Field(ge=256 * 2**20)] = 2 * 2**30
-    """Address space of each worker, in bytes; with less than 256 MiB none can load its decoders."""
+    """For each worker; at least 256MiB, without which none can load its decoders."""
     max_pixels: Annotated[Count, Field(ge=1)] = 500_000_000
-    """Width times height; a reader's option, enforced by the readers that know pixels."""
+    """Width times height of an image."""
 
 
 class Sandbox:

@@ -13,17 +13,22 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _DECIMAL = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _COUNTS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+_DIGITS = r"[0-9]+(\.[0-9]+)?"  # as JSON Schema has it
 
 
 class Settings(BaseModel):
-    """Frozen; an unknown key is an error."""
+    """Frozen; an unknown key is an error.
+
+    The docstring beneath a field tells users of it: it is what `damd config schema` describes the key with, and
+    the comment in the example. ``examples`` of a class are for keys that have no default.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -106,17 +111,39 @@ def format_count(value: int) -> str:
 
 
 def _parse_path(value: Any) -> Any:
+    """A path with ``${NAME}``, ``${NAME:-default}`` and a leading ``~`` replaced, made absolute.
+
+    As in a shell, the default also takes the place of an empty value. ``$$`` is the sign itself. Any other ``$`` is
+    refused, since whoever writes ``$HOME`` or forgets a brace means a variable.
+
+    Raises:
+        ValueError: It is no path, or a variable or a home is not known.
+    """
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError("a path cannot hold a NUL character")
         # Path.expanduser() raises a RuntimeError for an unknown user.
-        expanded = os.path.expanduser(value)  # noqa: PTH111
+        expanded = os.path.expanduser(_VARIABLE.sub(_value_of, value))  # noqa: PTH111
         if expanded.startswith("~"):
             raise ValueError("this user is not known here, or has no home folder: write the whole path")
         value = Path(expanded) if value else value
     if not isinstance(value, Path):
         raise ValueError("expected a path, such as ~/Pictures/inbox")  # noqa: TRY004 - pydantic wants it
     return Path(os.path.abspath(value))  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+_VARIABLE = re.compile(r"\$(?:(?P<sign>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^${}]*))?\})?")
+
+
+def _value_of(match: re.Match[str]) -> str:
+    if match["sign"]:
+        return "$"
+    if not match["name"]:
+        raise ValueError("a variable is written ${NAME} or ${NAME:-default}, and the sign $ itself $$")
+    value = os.environ.get(match["name"]) or match["default"]
+    if not value:
+        raise ValueError(f"the variable {match['name']} is not set, or empty: set it where damd is started")
+    return value
 
 
 def _not_negative(value: timedelta) -> timedelta:
@@ -144,22 +171,45 @@ def format_share(value: float) -> str:
     return f"{round(value * 100, 6):g}%"
 
 
+def format_path(value: Path) -> str:
+    """The text that a path is read from: ``$`` is doubled, since a single one begins a variable."""
+    return str(value).replace("$", "$$")
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     AfterValidator(_not_negative),
     PlainSerializer(format_duration),
+    WithJsonSchema({"type": "string", "pattern": f"^({_DIGITS}({'|'.join(_SECONDS)}))+$"}),
 ]
 """A timedelta, written ``500ms``, ``15m`` or ``1h30m``."""
 
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size)]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_DIGITS}\s*({'|'.join(_BINARY | _DECIMAL)})$"}),
+]
 """Bytes, written ``512MiB`` or ``2GB``."""
 
-Count = Annotated[int, BeforeValidator(parse_count), PlainSerializer(format_count)]
+Count = Annotated[
+    int,
+    BeforeValidator(parse_count),
+    PlainSerializer(format_count),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 0, "pattern": rf"^{_DIGITS}\s*[kKMG]?$"}),
+]
 """A number, written ``500M``, ``20k`` or plainly."""
 
-Share = Annotated[float, BeforeValidator(parse_share), PlainSerializer(format_share)]
+Share = Annotated[
+    float,
+    BeforeValidator(parse_share),
+    PlainSerializer(format_share),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_DIGITS}\s*%$"}),
+]
 """A part of the whole, written ``10%``."""
 
-AbsolutePath = Annotated[Path, BeforeValidator(_parse_path), PlainSerializer(str)]
+AbsolutePath = Annotated[
+    Path, BeforeValidator(_parse_path), PlainSerializer(str), WithJsonSchema({"type": "string", "minLength": 1})
+]
 """A path, made absolute; ``~`` is the home of whoever runs damd."""

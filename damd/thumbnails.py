@@ -34,9 +34,11 @@ class ThumbnailSettings(Settings):
     """The section ``thumbnails:``."""
 
     sizes: Annotated[tuple[PreviewSize, ...], Field(min_length=1)] = (512,)
-    """The longest edge of each preview, in pixels."""
+    """The longest edge of each, in pixels: 16 to 8192."""
     format: Literal["webp", "jpeg", "png"] = "webp"
+    """webp, jpeg or png."""
     quality: Annotated[int, Field(ge=1, le=100)] = 80
+    """1 to 100; a png has none."""
 
 
 class WrittenPreview(NamedTuple):

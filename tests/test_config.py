@@ -127,10 +127,10 @@ webserver: {listen: 127.0.0.1:8420}
             "9:16: watch.2.recursive: expected true or false",
             "10:13: watch.2.rescan: a root cannot be scanned more often than every 1s",
             "11:13: watch.2.ignore: expected a list, such as [first, second]",
-            "12:19: ingest.workers: expected auto, or expected a whole number",
+            "12:19: ingest.workers: expected auto, or a whole number",
             "12:33: ingest.memory: must be at least 256MiB",
             "12:48: ingest.timeout: must be more than 0s",
-            "12:63: ingest.max_pixels: expected a number with its unit, such as 500M",
+            "12:63: ingest.max_pixels: has no value: write one, or leave it out",
             "13:21: thumbnails.sizes: has too few entries; the least is 1",
             "13:48: thumbnails.quality: must be at most 100",
             "15:12: subscribers.0.kind: is not a known kind of subscriber; the known kinds are: command, log, webhook",
@@ -162,7 +162,7 @@ webserver: {listen: 127.0.0.1:8420}
         ]
 
     def test_a_key_without_a_value_says_so(self, file: Path) -> None:
-        assert problems(file, "watch:\n#  - path: /a\n") == ["1:7: watch: has no value: write one, or remove the key"]
+        assert problems(file, "watch:\n#  - path: /a\n") == ["1:7: watch: has no value: write one, or leave it out"]
 
     def test_unknown_keys_of_an_entry_are_compared_with_those_of_its_kind(self, file: Path) -> None:
         text = "subscribers:\n  - {kind: log, evnts: []}\n" + WEBHOOK.replace("subscribers:\n", "").replace(
@@ -174,6 +174,44 @@ webserver: {listen: 127.0.0.1:8420}
             problems(file, text)[1],
         ]
         assert "subscribers.1.secret.enw: is not a known key: did you mean env?" in problems(file, text)[1]
+
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("watch: [{path: /a, recursive: on}]", "1:31: watch.0.recursive: expected true or false"),
+            ("watch: [{path: /a, recursive: 1}]", "1:31: watch.0.recursive: expected true or false"),
+            ("watch: [{path: /a, settle: 1:30}]", "7d; 1:30 is one of 1h30m and 1m30s"),
+            ("watch: [{path: /a, settle: 90}]", "a duration is written with its units: 500ms, 15m, 1h30m, 7d"),
+            ("ingest: {memory: 2048}", "1:18: ingest.memory: a size is written with its unit: 512MiB, 2GiB"),
+            ("thumbnails: {quality: 0644}", "thumbnails.quality: expected a whole number in plain digits, without"),
+            ("thumbnails: {quality: 0_8}", "thumbnails.quality: expected a whole number in plain digits, without"),
+            ("thumbnails: {quality: true}", "thumbnails.quality: expected a whole number in plain digits, without"),
+            ("thumbnails: {sizes: [512, 0512]}", "1:27: thumbnails.sizes.1: expected a whole number in plain digits"),
+            ("ingest: {workers: 010}", "ingest.workers: expected a whole number in plain digits"),
+            ("subscribers: [{kind: log, keep: 007}]", "1:33: subscribers.0.keep: expected a whole number in plain"),
+            ("thumbnails: {quality: 999999999999999999999}", "thumbnails.quality: must be at most 100"),
+            ("watch: [{path: /a, settle:}]", "1:27: watch.0.settle: has no value: write one, or leave it out"),
+        ],
+    )
+    def test_what_other_programs_would_make_something_else_of_is_told(
+        self, file: Path, text: str, expected: str
+    ) -> None:
+        (problem,) = problems(file, text)
+
+        assert expected in problem
+
+    def test_a_number_or_a_truth_in_quotes_is_one(self, file: Path) -> None:
+        config = load(file, "thumbnails: {quality: '70'}\nwatch: [{path: /a, recursive: 'false'}]\n")
+
+        assert (config.thumbnails.quality, config.watch[0].recursive) == (70, False)
+
+    def test_a_key_in_the_wrong_section_is_told_the_right_one(self, file: Path) -> None:
+        assert problems(file, "distance: 3\nthumbnails:\n  logging: {}\n  timeout: 3s\n  colour: red\n") == [
+            "1:1: distance: is not a known key here: it belongs to similarity",
+            "3:3: thumbnails.logging: is not a known key here: it belongs to the top level",
+            "4:3: thumbnails.timeout: is not a known key here: it belongs to ingest or an entry of subscribers",
+            "5:3: thumbnails.colour: is not a known key; those known here are: sizes, format, quality",
+        ]
 
     @pytest.mark.parametrize(
         "text",
@@ -313,6 +351,21 @@ class TestPlugins:
 
         assert first == "1:18: logging.level: expected debug, info, warning or error"
         assert second.startswith(f"2:11: plugins.0: the plugin damd_test_plugin {expected}")
+
+    def test_those_of_a_running_daemon_stay_and_no_other_is_imported(self, file: Path, plugin: Path) -> None:
+        plugin.write_text("1 / 0")
+        file.write_text("plugins: [damd_test_plugin]\nlogging: {level: loud}\n")
+        with pytest.raises(ConfigurationError) as caught:
+            load_config(file, imported=[])
+        assert caught.value.problems == (
+            f"{file}:1:10: plugins: the plugins cannot be changed while damd runs: restart it",
+            f"{file}:2:18: logging.level: expected debug, info, warning or error",
+        )
+        file.write_text("plugins: [damd_test_plugin, another]\n")
+
+        assert load_config(file, imported={"another", "damd_test_plugin"}).plugins == ("damd_test_plugin", "another")
+        with pytest.raises(ConfigurationError, match="plugins: the plugins cannot be changed"):
+            load_config(imported=["another"])
 
     @pytest.mark.parametrize("name", ["''", ".relative", "a..b", "3", "[os]"])
     def test_what_is_no_modules_name_is_refused(self, file: Path, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import sqlalchemy
 from pydantic import AfterValidator
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -50,7 +50,7 @@ class CatalogueSettings(Settings):
     """The section ``catalogue:``."""
 
     url: Annotated[str, AfterValidator(_database_url)] = "sqlite"
-    """``sqlite`` is ``catalogue.sqlite3`` in the state folder."""
+    """sqlite lies in the state folder, sqlite:///PATH elsewhere; or postgresql+psycopg://USER@HOST/DATABASE."""
 
     @property
     def file(self) -> Path | None:
@@ -79,15 +79,32 @@ def make_engine(settings: CatalogueSettings, state: Path) -> Engine:
         CatalogueError: The folder cannot be made, or the driver is not installed.
     """
     file = settings.file_in(state)
-    if file is not None:
-        return _sqlite_engine(file)
+    return make_server_engine(settings, pool_pre_ping=True) if file is None else _sqlite_engine(file)
+
+
+def make_server_engine(settings: CatalogueSettings, **options: Any) -> Engine:
+    """An engine for a catalogue that is a server's.
+
+    Args:
+        settings: Their URL names the server.
+        options: Further ones of `sqlalchemy.create_engine`.
+
+    Raises:
+        CatalogueError: The driver is not installed.
+    """
     url = make_url(settings.url)
     try:
-        return sqlalchemy.create_engine(url, pool_pre_ping=True)
+        return sqlalchemy.create_engine(url, **options)
     except ModuleNotFoundError as error:
         raise CatalogueError(
-            f"The catalogue {url.render_as_string()} needs the package {error.name}: install damd[postgresql]"
+            f"The catalogue {shown(url)} needs the package {error.name}: install damd[postgresql]"
         ) from error
+
+
+def shown(url: URL) -> str:
+    """A database's URL for people: a password may stand in its query, too, and nobody needs the most of that."""
+    query = {key: value for key, value in url.query.items() if key in {"host", "port"}}
+    return url.set(query=query).render_as_string()
 
 
 def _sqlite_engine(file: Path) -> Engine:
@@ -99,7 +116,7 @@ def _sqlite_engine(file: Path) -> Engine:
         raise NetworkMountError(str(file), mounts.filesystem_type(file.parent))
     # The writer thread differs from one commit to the next, but is only one at any time.
     engine = sqlalchemy.create_engine(
-        sqlalchemy.URL.create("sqlite", database=str(file)),
+        URL.create("sqlite", database=str(file)),
         connect_args={"check_same_thread": False, "timeout": _BUSY_TIMEOUT_S},
     )
     event.listen(engine, "connect", _prepare)

@@ -34,8 +34,9 @@ class LoggingSettings(Settings):
     """The section ``logging:``."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """debug, info, warning or error."""
     format: Literal["auto", "console", "json"] = "auto"
-    """``auto``: console on a terminal, JSON elsewhere."""
+    """auto: console on a terminal, json elsewhere. Or console, or json."""
 
 
 def _default_state() -> Path:
@@ -146,24 +147,35 @@ SubscriberEntry = Annotated[SerializeAsAny[Settings], BeforeValidator(_subscribe
 """The settings type of the subscriber that the entry's ``kind`` names in `damd.subscribers.SUBSCRIBERS`."""
 
 
-class Config(Settings):
+class Config(Settings, json_schema_extra={"examples": [{"state": "~/.local/share/damd"}]}):
     """Everything that the configuration says, with a default for whatever it does not say."""
 
     state: AbsolutePath = Field(default_factory=_default_state)
-    """The folder of the catalogue and the previews."""
+    """The folder of the catalogue and the previews. By default $STATE_DIRECTORY, which systemd sets, else damd below
+    $XDG_DATA_HOME, else ~/.local/share/damd. Keep it on a local disk."""
     watch: Annotated[tuple[RootSettings, ...], AfterValidator(_check_roots)] = ()
-    """The roots; each has a name, and none lies within another."""
+    """The folders that are watched: the roots. None may lie within another."""
     catalogue: CatalogueSettings = CatalogueSettings()
+    """The database."""
     ingest: SandboxSettings = SandboxSettings()
+    """Files are decoded in worker processes, within these limits; a file that needs more becomes one failure."""
     thumbnails: ThumbnailSettings = ThumbnailSettings()
+    """Previews."""
     similarity: SimilaritySettings = SimilaritySettings()
+    """Which pictures look alike."""
     events: EventSettings = EventSettings()
+    """What is remembered of what happened."""
     subscribers: Annotated[tuple[SubscriberEntry, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
+    """Who is told of what damd has done. Whoever names any names them all: without `kind: log` the log has no
+    events."""
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
-    """Dotted names of modules with a ``setup(world)``."""
+    """Modules of your own with a function setup(world), by their dotted names. They are imported first, so that they
+    can bring kinds of subscribers and media."""
     logging: LoggingSettings = LoggingSettings()
+    """damd's own log, on standard error."""
     http: HttpSettings | None = None
-    """Metrics, health and status over HTTP; None: nothing listens."""
+    """Metrics (/metrics, for Prometheus), health (/healthz, /readyz) and status (/status) over HTTP. Off unless it is
+    here."""
 
     @property
     def roots(self) -> dict[str, RootSettings]:

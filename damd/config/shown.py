@@ -1,9 +1,12 @@
-"""The configuration in force, for people: as YAML, without its secrets."""
+"""The configuration in force, for people and programs: without its secrets, and as it could be written in the file."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
+
+from pydantic import BaseModel
 
 from damd.config.model import Config
 from damd.documents import write_document
@@ -11,7 +14,28 @@ from damd.documents import write_document
 
 def config_as_yaml(config: Config) -> str:
     """The complete configuration as YAML that `load_config` reads; passwords and queries within URLs are masked."""
-    return write_document(_masked(config.model_dump(mode="json")))
+    return write_document(written_values(config))
+
+
+def plain_values(config: Config) -> dict[str, Any]:
+    """The values in force, durations and sizes in their units; masked."""
+    return {key: _masked(value) for key, value in config.model_dump(mode="json").items()}
+
+
+def written_values(config: Config) -> dict[str, Any]:
+    """As they could stand in the file; masked."""
+    return {key: _as_written(getattr(config, key), value) for key, value in plain_values(config).items()}
+
+
+def _as_written(settings: Any, dumped: Any) -> Any:
+    """With the sign $ of paths doubled, since a single one begins a variable."""
+    if isinstance(settings, Path):
+        return str(dumped).replace("$", "$$")
+    if isinstance(settings, BaseModel):
+        return {key: _as_written(getattr(settings, key), value) for key, value in dumped.items()}
+    if isinstance(settings, tuple):
+        return [_as_written(each, value) for each, value in zip(settings, dumped, strict=True)]
+    return dumped
 
 
 def _masked(value: Any) -> Any:

@@ -18,4 +18,4 @@ class EventSettings(Settings):
     """The section ``events:``."""
 
     keep: Annotated[Duration, Field(ge=timedelta(hours=1), le=LONGEST_KEEP)] = KEEP
-    """Events, and what became of their deliveries, are forgotten after this; never what is still due."""
+    """For how long; longer where something is still owed to a webhook or a command that is alive. At least 1h."""

@@ -14,4 +14,5 @@ class SimilaritySettings(Settings):
     """The section ``similarity:``."""
 
     distance: int = Field(default=6, ge=0, le=16, strict=True)
-    """The most bits in which the hashes of pictures that look alike differ."""
+    """The most bits in which their perceptual hashes of 64 differ: 0 to 16. It counts when a picture is imported; those
+    that are there already are compared again when they are read again."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, ClassVar, Protocol
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from damd.events import Event, known_event_types
+from damd.events import EVENTS, Event, known_event_types
 from damd.settings import Duration, Settings
 
 DEFAULT_RETRY = (
@@ -30,7 +30,11 @@ DEFAULT_RETRY = (
 """The waits between the attempts of a durable subscriber that has no ``retry`` of its own; Svix's schedule."""
 
 
-EventTypes = Annotated[tuple[str, ...], AfterValidator(known_event_types)]
+EventTypes = Annotated[
+    tuple[str, ...],
+    AfterValidator(known_event_types),
+    WithJsonSchema({"type": "array", "items": {"enum": list(EVENTS)}}),
+]
 """A subscriber's choice among damd's events; all of them when empty."""
 
 
@@ -58,17 +62,20 @@ class SubscriberSettings(Settings):
 
 
 class DurableSettings(SubscriberSettings):
-    """What the entries of all durable subscribers may say."""
+    """What the entries of all durable subscribers may say; ``disable_after`` is Svix's."""
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._][A-Za-z0-9._-]*$")]
+    """What deliveries, logs and metrics call it: letters, digits, '.', '_' and '-'. What it is still owed is known by
+    this name, so choose it once."""
     events: EventTypes = ("file.imported",)
-    """The types to send; all of them when empty."""
+    """By default imports alone. The others: file.duplicate, file.near_duplicate, file.changed, file.moved,
+    file.missing, file.failed, root.held; [] means all."""
     retry: Annotated[tuple[Annotated[Duration, Field(gt=timedelta(0))], ...], Field(min_length=1)] = DEFAULT_RETRY
     """The waits between attempts; the last one repeats."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 8
-    """How many are under way at a time."""
+    """How many messages are under way at a time: 1 to 64."""
     disable_after: Annotated[Duration, Field(gt=timedelta(0))] | None = timedelta(days=5)
-    """After so long a time of nothing but failures, as Svix does; null: never."""
+    """Disabled after so long a time of nothing but failures; null: never."""
 
     @property
     def target(self) -> str | None:
@@ -99,7 +106,9 @@ class Subscriber(Protocol):
     """A sink of events.
 
     A durable one may have a further attribute ``policy``, its `DeliveryPolicy`. One that holds connections or files
-    is an async context manager, entered before the first event and left after the last one.
+    is an async context manager, entered before the first event and left after the last one. One that reads what lies
+    outside of the configuration, such as a secret's file, may have ``async def renew(self)``, which reads it again: it
+    is called at each reload that leaves the subscriber's own entry as it is.
 
     Attributes:
         kind: The word in the configuration.

@@ -64,16 +64,21 @@ def _has_a_program(command: tuple[str, ...]) -> tuple[str, ...]:
     return command
 
 
-class CommandSettings(DurableSettings):
+_EXAMPLE = {"name": "tell-me", "command": ["/usr/local/bin/tell-me", "--loud"]}
+
+
+class CommandSettings(DurableSettings, json_schema_extra={"examples": [_EXAMPLE]}):
     """An entry of ``subscribers:`` with ``kind: command``."""
 
     kind: Literal["command"] = "command"
+    """A program that is run for each event, repeated until it ends with 0."""
     command: Annotated[tuple[str, ...], BeforeValidator(_is_a_list), AfterValidator(_has_a_program), Field(repr=False)]
-    """The program, an absolute path or a name that is found on PATH, and its arguments."""
+    """The program, an absolute path or a name that is found on PATH, and its arguments; there is no shell. It reads the
+    event on standard input, and finds the most important things in variables such as DAMD_PATH."""
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=60)
     """For one event; then the program is ended."""
     concurrency: Annotated[int, Field(ge=1, le=64)] = 1
-    """How many may run at a time."""
+    """How many may run at a time: 1 to 64."""
 
     def lacking(self) -> Iterator[tuple[str, str]]:
         """What is wrong with the program; blocking."""

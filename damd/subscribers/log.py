@@ -2,12 +2,16 @@
 
 The file holds JSON Lines, each the body that a webhook is sent, led by the event's id. It is there for people and
 their tools and not for what must hear of everything: a line that cannot be written is lost.
+
+In the daemon's own log this line is the one that tells of a file's end: what is known of its journey, which is in the
+context that the event was dispatched in, is on it too.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -16,8 +20,8 @@ import anyio.to_thread
 import structlog
 from pydantic import Field
 
-from damd.errors import ConfigurationError
-from damd.events import Event, body_of
+from damd.errors import ConfigurationError, UnreadableFileError, UnsupportedTypeError
+from damd.events import Event, FileFailedEvent, RootHeldEvent, body_of
 from damd.settings import AbsolutePath, Settings, Size
 from damd.subscribers.base import EventTypes, SubscriberSettings
 from damd.subscribers.rotation import RotatedFile, why_not_written
@@ -26,22 +30,32 @@ _ADVICE = "name a file in a folder that exists and that the user that damd runs 
 _TAKEN = frozenset({"version", "event", "event_id"})
 """Names of data that the line has no place for: the first is for machines, the others are the line's own."""
 
+_TROUBLE = (FileFailedEvent, RootHeldEvent)
+"""What is told as a warning: somebody may have to do something."""
+
+_ADVICE_BY_REASON = {
+    str(UnsupportedTypeError()): "have such files ignored (watch: ignore), or catalogued (watch: unsupported)",
+    str(UnreadableFileError(PermissionError(errno.EACCES, ""))): "let the user that damd runs as read it",
+}
+
 _events = structlog.get_logger("damd.events")
 _log = structlog.get_logger(__name__)
 
 
-class LogSettings(SubscriberSettings):
+class LogSettings(SubscriberSettings, json_schema_extra={"examples": [{"file": "/var/log/damd/events.jsonl"}]}):
     """An entry of ``subscribers:`` with ``kind: log``."""
 
     kind: Literal["log"] = "log"
+    """One line in damd's own log for each event."""
     events: EventTypes = ()
-    """The types to log; all of them when empty."""
+    """The types of event, such as [file.imported]; all of them when empty. docs/events.md describes them."""
     file: AbsolutePath | None = None
-    """Where to write JSON Lines; the daemon's own log without it."""
+    """With a file, JSON Lines are written there instead; it is begun anew at max_size, and so many old ones are
+    kept."""
     max_size: Annotated[Size, Field(ge=1)] = 10 * 2**20
     """Of the file: a line that would make it longer goes to a new one."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 5
-    """How many former files there are at most: FILE.1, the newest, and so on."""
+    """How many former files there are at most: FILE.1, the newest, and so on. 1 to 1000."""
 
     def lacking(self) -> Iterator[tuple[str, str]]:
         """What is wrong with the place of its file; blocking, and leaves nothing behind."""
@@ -112,10 +126,38 @@ class LogSubscriber:
             self._is_losing = False
 
 
+def with_failures(entries: Sequence[Settings]) -> tuple[Settings, ...]:
+    """These entries of ``subscribers:``, and one more where none tells the daemon's log of failures and held roots.
+
+    That much an administrator needs, whatever else is told to whom.
+    """
+    logs = [entry for entry in entries if isinstance(entry, LogSettings) and entry.file is None]
+    untold = tuple(
+        trouble.event_type
+        for trouble in _TROUBLE
+        if not any(not log.events or trouble.event_type in log.events for log in logs)
+    )
+    return (*entries, LogSettings(events=untold)) if untold else tuple(entries)
+
+
 def _say(event: Event) -> None:
     """A line whose text is the event's type and whose fields are its data."""
     said = {name: value for name, value in event.data().items() if value is not None and name not in _TAKEN}
-    _events.info(event.event_type, event_id=event.event_id, **said)
+    if advice := _advice(event):
+        said["advice"] = advice
+    (_events.warning if isinstance(event, _TROUBLE) else _events.info)(
+        event.event_type, event_id=event.event_id, **said
+    )
+
+
+def _advice(event: Event) -> str | None:
+    if isinstance(event, FileFailedEvent):
+        return _ADVICE_BY_REASON.get(event.reason)
+    if not isinstance(event, RootHeldEvent):
+        return None
+    if event.missing_files is None:
+        return "mount it, or correct its path: it is waited for"
+    return f"bring back what is not there, or let it pass: damd roots accept {event.root}"
 
 
 def _line_of(event: Event) -> bytes:

@@ -42,21 +42,33 @@ def _http_url(url: str) -> str:
     return url
 
 
-class WebhookSettings(DurableSettings):
-    """An entry of ``subscribers:`` with ``kind: webhook``."""
+_EXAMPLE = {
+    "name": "gallery",
+    "url": "https://gallery.example/hooks/damd",
+    "secret": {"file": "/etc/damd/gallery.secret"},
+    "previous_secret": {"file": "/etc/damd/gallery.old-secret"},
+    "ca_file": "/etc/damd/ca.pem",
+}
+
+
+class WebhookSettings(DurableSettings, json_schema_extra={"examples": [_EXAMPLE]}):
+    """An entry of ``subscribers:`` with ``kind: webhook``; Standard Webhooks asks for a timeout of 15 to 30 seconds."""
 
     kind: Literal["webhook"] = "webhook"
+    """A signed HTTP request for each event, repeated until it is taken (https://www.standardwebhooks.com)."""
     url: Annotated[str, AfterValidator(_http_url), Field(repr=False)]
-    """A user and a password in it become the header ``Authorization``, and are told nobody else."""
+    """A user and a password in it become the header Authorization, and are told nobody else."""
     secret: SecretSource
+    """Where the secret is found: a file, an environment variable as {env: NAME}, or one of systemd's credentials as
+    {credential: NAME}."""
     previous_secret: SecretSource | None = None
-    """While `secret` takes its place: every request is signed with both."""
+    """While it is changed for another one, the old one: messages are signed with both."""
     timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=20)
-    """For one attempt, from the name's look-up to the answer; Standard Webhooks asks for 15 to 30 seconds."""
+    """For one attempt, from the name's look-up to the answer."""
     ca_file: AbsolutePath | None = None
-    """A PEM file of authorities to trust beside the system's."""
+    """Authorities of your own that sign servers' certificates, beside the system's: a PEM file."""
     deny_private: bool = False
-    """Whether to refuse all addresses that are not public."""
+    """Whether to refuse private addresses, too, not only link-local ones and those of clouds' metadata."""
 
     def lacking(self) -> Iterator[tuple[str, str]]:
         """What is wrong with its secrets, its certificates, and an address in its URL; blocking."""
@@ -118,6 +130,16 @@ class WebhookSubscriber(DurableSubscriber):
         self._endpoint = await anyio.to_thread.run_sync(_prepare, self._settings)
         return self
 
+    async def renew(self) -> None:
+        """Read the secrets again: messages are signed with what is there now.
+
+        Raises:
+            ConfigurationError: One cannot be had, or is none; then the old ones stay.
+        """
+        signers = await anyio.to_thread.run_sync(_signers, self._settings)
+        if self._endpoint is not None:
+            self._endpoint = self._endpoint._replace(signers=signers)
+
     async def __aexit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
@@ -146,8 +168,7 @@ def _prepare(settings: WebhookSettings) -> _Endpoint:
     from damd.subscribers.http.certificates import client_context
     from damd.subscribers.http.connections import Connections
 
-    sources = {"secret": settings.secret, "previous_secret": settings.previous_secret}
-    signers = tuple(_signer(settings, key, source) for key, source in sources.items() if source is not None)
+    signers = _signers(settings)
     target = parse_target(settings.url)
     try:
         is_encrypted = target.scheme == "https" or settings.ca_file is not None
@@ -156,6 +177,11 @@ def _prepare(settings: WebhookSettings) -> _Endpoint:
         raise _mistake(settings, "ca_file", error) from None
     limit, deny_private = settings.concurrency, settings.deny_private
     return _Endpoint(signers, Connections(target, limit=limit, deny_private=deny_private, certificates=certificates))
+
+
+def _signers(settings: WebhookSettings) -> tuple[Webhook, ...]:
+    sources = {"secret": settings.secret, "previous_secret": settings.previous_secret}
+    return tuple(_signer(settings, key, source) for key, source in sources.items() if source is not None)
 
 
 def _signer(settings: WebhookSettings, key: str, source: SecretSource) -> Webhook:

@@ -36,37 +36,42 @@ def _at_least_a_second(value: timedelta) -> timedelta:
     return value
 
 
-class RootSettings(Settings):
-    """One entry of the configuration's ``watch:`` list.
-
-    Attributes:
-        path: The folder; where it is a symbolic link, what it leads to is watched under the link's name.
-        name: What catalogue, logs and metrics call it; None: whoever assembles the roots names it after its folder.
-        recursive: Whether the folders below it belong to it.
-        ignore: Patterns in gitignore syntax, on top of the defaults; see `damd.watch.ignore`.
-        include: Patterns in gitignore syntax; where there are some, only files that match one belong to it.
-        follow_symlinks: Whether what symbolic links lead to belongs to it.
-        settle: How long a file must be quiet before it is read.
-        rescan: How often the whole root is compared with the catalogue, whatever the events said; at least 1s.
-        backend: ``auto`` is polling on a network mount, where inotify sees only this host's changes, else native.
-        max_missing: Of what is known in it, the share that may be missing at once, and be marked so; at least
-            100 files may. More is held until a person accepts it.
-        unsupported: What becomes of a type that no family reads: a failure, or an asset without a family.
-        announce: Whether what the first scan of a new root finds is announced too.
-    """
+class RootSettings(Settings, json_schema_extra={"examples": [{"path": "~/Pictures/inbox", "name": "inbox"}]}):
+    """One entry of the configuration's ``watch:`` list."""
 
     path: AbsolutePath
+    """The folder. Where it is a symbolic link, what it leads to is watched under the link's name."""
     name: Annotated[str, AfterValidator(_valid_name)] | None = None
+    """What the catalogue, logs and metrics call it: letters, digits, '-', '_' and '.'. By default the folder's name.
+    The catalogue knows its files by this name, so choose it once."""
     recursive: bool = True
+    """Whether the folders below it belong to it."""
     ignore: Annotated[tuple[str, ...], AfterValidator(_valid_patterns)] = ()
+    """What is none of damd's business, in gitignore syntax, such as ["*.tmp", "drafts/"]. Temporary files of browsers,
+    editors and file servers are ignored anyway; "!pattern" brings something back. A file .damdignore in any folder
+    says the same of what lies in that folder."""
     include: Annotated[tuple[str, ...], AfterValidator(_valid_patterns)] = ()
+    """If not empty, only files that match one of these belong to it, such as ["*.[jJ][pP][gG]", "scans/"]."""
     follow_symlinks: bool = False
+    """Whether what symbolic links lead to belongs to it. Files behind a link are never called missing."""
     settle: Duration = timedelta(milliseconds=500)
+    """How long a file must be quiet before it is read."""
     rescan: Annotated[Duration, AfterValidator(_at_least_a_second)] = timedelta(minutes=15)
+    """How often the whole folder is compared with the catalogue, whatever was seen in between; at least 1s."""
     backend: Literal["auto", "native", "polling"] = "auto"
+    """auto: polling on network mounts, whose changes the kernel does not report; else native. Or native, or
+    polling."""
     max_missing: Share = 0.1
+    """How much of what is known in it may go missing at once, and be marked so; at least 100 files may. If more is not
+    there, it is held until you say `damd roots accept`: it is more likely a disk's fault than your wish."""
     unsupported: Literal["fail", "catalogue"] = "fail"
+    """A type that damd cannot read: fail, or catalogue its hash and its properties only."""
     announce: Literal["all", "new"] = "all"
+    """Tell the subscribers of all files, or only of new ones: then what the first scan finds is not announced."""
+
+
+OVERFLOWED = "the kernel's queue overflowed"
+"""The reason of a `damd.errors.WatchLostError` that is worth counting by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,11 @@ class Watcher(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+    @property
+    def watches(self) -> int:
+        """How many of the kernel's watches it holds."""
+        ...
 
     @property
     def unwatched(self) -> frozenset[bytes]:

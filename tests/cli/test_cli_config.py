@@ -34,6 +34,12 @@ def test_a_good_configuration_is_called_good(tmp_path: Path) -> None:
     assert run_damd("config", "check", "--state", tmp_path / "state") == (0, "", "The configuration is good.\n")
 
 
+def test_a_wrong_variable_ends_with_78_and_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAMD__THUMBNAILS__QUALITY", "700")
+    refused = run_damd("config", "check", "--state", tmp_path / "state")
+    assert refused == (78, "", "$DAMD__THUMBNAILS__QUALITY: must be at most 100\n")
+
+
 def test_what_the_configuration_names_must_be_there(tmp_path: Path) -> None:
     file = tmp_path / "damd.yaml"
     file.write_text(f"watch: [{{path: {tmp_path / 'gone'}}}]\n")

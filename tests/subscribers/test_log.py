@@ -83,7 +83,7 @@ async def test_without_a_file_an_event_is_a_line_of_the_daemons_log() -> None:
     assert logs == [
         {
             "event": "file.failed",
-            "log_level": "info",
+            "log_level": "warning",
             "event_id": event.event_id,
             "revision": 8,
             "path": "/in/a.jpg",

@@ -2,21 +2,63 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from damd.cli.application import EXIT_CONFIGURATION, ConfigOption, StateOption, load, say
+from damd.cli.application import EXIT_CONFIGURATION, ConfigOption, JsonOption, StateOption, load, print_json, say
+
+if TYPE_CHECKING:
+    from damd.checks.findings import Finding
+    from damd.config import Config
 
 
-def check(config: ConfigOption = None, state: StateOption = None) -> None:
+def check(
+    config: ConfigOption = None,
+    state: StateOption = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Only read the file: look at no folder, no database and no host.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Check the configuration, and that what it names is there.
 
-    The exit code is 0, or 78 with every fault on a line of its own.
+    The exit code is 0, warnings or not, or 78 with every problem on a line of its own.
     """
-    from damd.checks.environment import check_environment
+    import anyio
 
-    problems = check_environment(load(config, state))
-    for problem in problems:
-        say(problem)
+    from damd import logs
+
+    settings = load(config, state)
+    logs.configure("error", settings.logging.format)
+    problems = 0 if static else anyio.run(_check, settings, as_json)
     if problems:
         raise typer.Exit(EXIT_CONFIGURATION)
-    say("The configuration is good.")
+    if not as_json:
+        say("The configuration is good.")
+
+
+async def _check(config: Config, as_json: bool) -> int:
+    """Tell every finding as soon as it is there; returns how many are problems."""
+    from damd.checks import CHECKS
+    from damd.checks.findings import found_by
+
+    problems = 0
+    for name, look in CHECKS.items():
+        for finding in await found_by(name, functools.partial(look, config)):
+            problems += finding.health == "problem"
+            if as_json:
+                print_json(dataclasses.asdict(finding))
+            for line in () if as_json else _lines(finding):
+                say(line)
+    return problems
+
+
+def _lines(finding: Finding) -> Iterator[str]:
+    """What is good is not worth a line."""
+    if finding.health != "ok":
+        advice = f": {finding.advice}" if finding.advice else ""
+        yield f"{'warning: ' if finding.health == 'warning' else ''}{finding.says}{advice}."

@@ -22,9 +22,11 @@ class SecretSource(Settings):
     """Where a secret is found; exactly one key, and the secret itself is never in the configuration."""
 
     file: AbsolutePath | None = None
+    """The file that holds it, and nothing else: damd's user must be able to read it."""
     env: Annotated[str, Field(pattern=r"^[^=\x00]+$")] | None = None
+    """The name of an environment variable that holds it."""
     credential: Annotated[str, Field(pattern=r"^[^/\x00]+$")] | None = None
-    """The name of a credential that systemd hands to the service: ``LoadCredential=`` in systemd.exec(5)."""
+    """The name of a credential that systemd hands to the service: LoadCredential= in systemd.exec(5)."""
 
     @model_validator(mode="after")
     def _one_source(self) -> SecretSource:
