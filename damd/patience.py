@@ -17,11 +17,11 @@ _ANSWER_S = 5.0  # for one look at the disk
 Result = TypeVar("Result")
 
 
-async def in_time(call: Callable[[], Result]) -> Result:
+async def in_time(call: Callable[[], Result], *, within_s: float | None = None) -> Result:
     """What a call that looks at the disk returns or raises; if it hangs, nobody waits for it, now or at the end.
 
     Raises:
-        TimeoutError: It has not come back within 5 s.
+        TimeoutError: It has not come back within this time, or 5 s.
     """
     done, token = anyio.Event(), anyio.lowlevel.current_token()
     results: list[Result] = []
@@ -35,7 +35,7 @@ async def in_time(call: Callable[[], Result]) -> Result:
         with suppress(RuntimeError, anyio.RunFinishedError):  # nobody waits any more
             anyio.from_thread.run_sync(done.set, token=token)
 
-    with anyio.fail_after(_ANSWER_S):
+    with anyio.fail_after(_ANSWER_S if within_s is None else within_s):
         # Not anyio's own: the interpreter waits for those before it ends.
         threading.Thread(target=run, daemon=True).start()
         await done.wait()

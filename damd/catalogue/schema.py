@@ -15,14 +15,15 @@ import sqlalchemy
 from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import DBAPIError
 
-from damd.catalogue.engine import WRITES
+from damd.catalogue.engine import WRITES, shown
 from damd.errors import CatalogueError, CatalogueTooNewError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_REVISION = sqlalchemy.text("SELECT version_num FROM alembic_version")
+REVISION = sqlalchemy.text("SELECT version_num FROM alembic_version")
+"""What the schema is now, where there is one."""
 
 _MIGRATING = threading.Lock()
 """Alembic's operations are global to the process, where several catalogues may be opened at once."""
@@ -52,7 +53,7 @@ def upgrade(engine: Engine, metadata: MetaData) -> None:
             with _MIGRATING, writer.begin():
                 _upgrade(writer, metadata)
     except DBAPIError as error:
-        where = engine.url.render_as_string()
+        where = shown(engine.url)
         raise CatalogueError(f"The catalogue {where} cannot be opened: {error.orig}") from error
 
 
@@ -62,7 +63,7 @@ def _is_current(connection: Connection, metadata: MetaData) -> bool:
     And without Alembic, which takes longer to load than the question to answer.
     """
     tables = set(sqlalchemy.inspect(connection).get_table_names())
-    if "alembic_version" not in tables or list(connection.execute(_REVISION).scalars()) != [head_revision()]:
+    if "alembic_version" not in tables or list(connection.execute(REVISION).scalars()) != [head_revision()]:
         return False
     return set(metadata.tables) <= tables
 
@@ -70,7 +71,12 @@ def _is_current(connection: Connection, metadata: MetaData) -> bool:
 @functools.cache
 def head_revision() -> str:
     """The revision of this version's schema: what the name of the last migration begins with."""
-    return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    return max(known_revisions())
+
+
+def known_revisions() -> frozenset[str]:
+    """The revisions of all schemas that this version knows."""
+    return frozenset(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def _upgrade(connection: Connection, metadata: MetaData) -> None:
@@ -85,7 +91,7 @@ def _upgrade(connection: Connection, metadata: MetaData) -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current != scripts.get_current_head():
         if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
-            raise CatalogueTooNewError(connection.engine.url.render_as_string(), current)
+            raise CatalogueTooNewError(shown(connection.engine.url), current)
         command.upgrade(config, "head")
     metadata.create_all(connection)
 

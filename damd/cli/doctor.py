@@ -38,15 +38,24 @@ async def _doctor(config: Config, as_json: bool) -> int:
     from damd.doctor import examine
 
     problems = 0
-    scratch = await anyio.to_thread.run_sync(tempfile.TemporaryDirectory)
+    scratch = await anyio.to_thread.run_sync(_make_scratch)
     try:
-        async for finding in examine(config, Path(scratch.name)):
+        async for finding in examine(config, Path(scratch.name) if scratch is not None else None):
             problems += finding.health == "problem"
             print_json(dataclasses.asdict(finding)) if as_json else _tell(finding)
     finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(scratch.cleanup)
+        if scratch is not None:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(scratch.cleanup)
     return problems
+
+
+def _make_scratch() -> tempfile.TemporaryDirectory[str] | None:
+    """None where no folder for temporary files can be written to, which is a finding."""
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError:
+        return None
 
 
 def _tell(finding: Finding) -> None:

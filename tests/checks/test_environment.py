@@ -1,10 +1,8 @@
 """What the system lacks for a configuration to work."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -13,34 +11,14 @@ from damd.checks.environment import check_environment
 from damd.config import Config
 
 
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """Root may do anything, so nobody does it instead."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that whoever runs unprivileged may reach, unlike pytest's own."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        yield folder
-        for each in folder.iterdir():
-            each.chmod(0o700)
-
-
 class TestEnvironment:
+    @pytest.fixture(autouse=True)
+    def nobody(self, unprivileged: Callable[[], AbstractContextManager[None]]) -> None:
+        self.unprivileged = unprivileged
+
     def check(self, public: Path, **values: Any) -> list[str]:
         config = Config.model_validate({"state": public / "state", **values})
-        with unprivileged():
+        with self.unprivileged():
             return check_environment(config)
 
     def test_a_healthy_one_has_no_problems(self, public: Path, monkeypatch: pytest.MonkeyPatch) -> None:
