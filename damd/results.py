@@ -29,6 +29,7 @@ class IngestResult:
         retry_at: When a transient failure is tried again.
         is_news: False where an earlier failure is only said again, the file unread.
         catalogue_failed: The fault is the catalogue's, and so will be that of the next file.
+        size_bytes: Of what was read, where it was.
     """
 
     status: IngestStatus
@@ -41,3 +42,4 @@ class IngestResult:
     retry_at: datetime | None = None
     is_news: bool = True
     catalogue_failed: bool = False
+    size_bytes: int | None = None

@@ -4,33 +4,26 @@ import io
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from logged import lines, restored_logging
 
 from damd import logs
+from damd.logs.configuring import _Handler
 
 
 @pytest.fixture(autouse=True)
-def restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)
-    yield
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
-    root.setLevel(level)
-    root.handlers[:] = handlers
-    for name in ("alembic", "httpcore"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
-
-
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().split("\n")[:-1]]
+def _restored() -> Iterator[None]:
+    with restored_logging():
+        yield
 
 
 @pytest.fixture
@@ -88,7 +81,7 @@ def test_what_is_below_the_level_is_dropped(stream: io.StringIO) -> None:
         ("error", ["error"]),
     ],
 )
-@pytest.mark.parametrize("name", ["httpcore", "alembic.runtime.migration"])
+@pytest.mark.parametrize("name", ["httpcore", "alembic.runtime.migration", "uvicorn.access"])
 def test_libraries_chatter_only_when_debugging(stream: io.StringIO, level: str, heard: list[str], name: str) -> None:
     logs.configure(level, "json", stream=stream)
 
@@ -210,7 +203,7 @@ def test_any_text_can_be_logged_to_any_stream(format_: str, encoding: str, text:
 
 
 def test_configured_again_it_writes_once_to_the_new_place_and_leaves_other_handlers(stream: io.StringIO) -> None:
-    others = [handler for handler in logging.getLogger().handlers if not isinstance(handler, logs._Handler)]
+    others = [handler for handler in logging.getLogger().handlers if not isinstance(handler, _Handler)]
     log = structlog.get_logger("damd")
     logs.configure("info", "json", stream=stream)
     log.info("first")
@@ -231,3 +224,71 @@ def test_without_a_stream_it_is_standard_error(capsys: pytest.CaptureFixture[str
     seen = capsys.readouterr()
     assert json.loads(seen.err)["event"] == "hello"
     assert seen.out == ""
+
+
+def test_a_terminal_is_told_what_a_person_wants_to_know(stream: io.StringIO) -> None:
+    logs.configure("info", "console", stream=stream)
+
+    structlog.get_logger("damd.events").info(
+        "file.imported",
+        event_id="evt_1",
+        revision=3,
+        asset_id=7,
+        path="/in/a.jpg",
+        path_base64="L2lu",
+        root="inbox",
+        sha256="ab",
+        size_bytes=9,
+        duration_s=0.3,
+        near_duplicates=[{"asset_id": 1, "distance": 0}],
+        hash_s=0.1,
+        total_s=0.4,
+    )
+    logging.getLogger("watchdog").warning("lost")
+
+    first, second = stream.getvalue().splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d \[info +\] file.imported +path=/in/a.jpg "
+        r"asset_id=7 size_bytes=9 near_duplicates=1 total_s=0.4",
+        first,
+    )
+    assert "[watchdog]" in second
+
+
+def test_whoever_debugs_at_a_terminal_is_told_everything(stream: io.StringIO) -> None:
+    logs.configure("debug", "console", stream=stream)
+
+    structlog.get_logger("damd.events").info("file.imported", sha256="ab", path="/in/a.jpg", root="inbox", hash_s=0.1)
+
+    assert "path=/in/a.jpg sha256=ab root=inbox hash_s=0.1" in stream.getvalue()
+    assert "[damd.events]" in stream.getvalue()
+
+
+@pytest.mark.parametrize("event", ["root.held", "watching"])
+def test_of_a_root_a_terminal_is_told_the_name(stream: io.StringIO, event: str) -> None:
+    logs.configure("info", "console", stream=stream)
+
+    structlog.get_logger("damd.events").warning(event, root="inbox", path="/in")
+
+    assert "root=inbox" in stream.getvalue()
+
+
+def test_uvicorns_colours_are_no_field(stream: io.StringIO) -> None:
+    logs.configure("info", "json", stream=stream)
+
+    logging.getLogger("uvicorn.error").info("Uvicorn running", extra={"color_message": "\x1b[1mUvicorn"})
+
+    assert "color_message" not in lines(stream)[0]
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_nothing_is_imported_for_tracebacks_that_are_written_otherwise(format_: str) -> None:
+    program = f"""
+import sys
+from damd import logs
+logs.configure("info", {format_!r})
+print(sorted({{"rich", "pygments"}} & set(sys.modules)))
+import rich
+"""
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (seen.stdout, seen.stderr) == ("[]\n", "")

@@ -27,8 +27,10 @@ from damd.errors import (
 )
 from damd.events import readable
 from damd.ingest.policy import RootPolicies
+from damd.media.announced import tell
 from damd.readers.failures import clean
 from damd.results import IngestResult, IngestStatus
+from damd.stages import stage
 from damd.world import World
 
 _log = structlog.get_logger(__name__)
@@ -70,7 +72,8 @@ async def note_failure(world: World, finding: Finding, error: FileError) -> Inge
     path_of = world.get_resource(Roots).path_of if announce else None
     record = functools.partial(record_failure, finding=finding, error=error, at=datetime.now(UTC), path_of=path_of)
     try:
-        noted = await world.get_resource(Catalogue).write(record)
+        with stage("record"):
+            noted = await world.get_resource(Catalogue).write(record)
     except CatalogueError as unnoted:
         reason = error if isinstance(error, TransientFileError) else TransientFileError(_said(unnoted))
         return failed(reason, soon(), catalogue_failed=True)
@@ -78,7 +81,7 @@ async def note_failure(world: World, finding: Finding, error: FileError) -> Inge
         _log.exception("a failure could not be noted", path=readable(finding.place.path), reason=str(error))
         return failed(error, soon())
     if noted.event is not None:
-        await world.dispatch_event(noted.event)
+        await tell(world, [noted.event])
     return failed(error, noted.retry_at)
 
 

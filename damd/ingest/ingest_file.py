@@ -39,6 +39,7 @@ from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.ingest.process_by_hash import ProcessFileByHashCommand
 from damd.media.base import Families, find_unchanged
 from damd.results import LINK_NOT_FOLLOWED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
+from damd.stages import stage
 from damd.world import BaseCommand, CommandResult, World, handles_command
 
 ROUNDS = 3
@@ -76,12 +77,14 @@ async def handle_ingest_file(
     try:
         # By the path as it is spelt: to resolve it is a look, too.
         near = roots.place_of(os.fsencode(cmd.file_path)).root
-        finding, is_link = await look_in(near, _look, roots, policies, cmd.file_path)
+        with stage("look_up"):
+            finding, is_link = await look_in(near, _look, roots, policies, cmd.file_path)
     except OSError as error:
         gone = error.errno in GONE
         return failed(UnreadableFileError(error), None if gone else soon(), is_news=not gone)
     try:
-        known, former = await catalogue.read(functools.partial(_look_up, finding=finding))
+        with stage("look_up"):
+            known, former = await catalogue.read(functools.partial(_look_up, finding=finding))
         root = finding.place.root
         policy = policies.of(root)
         if known.location and known.location.signature == finding.signature:
@@ -129,8 +132,10 @@ async def _stay(world: World, path: Path, seen: Finding, policy: RootPolicy, kno
     if known.missing:
         roots = world.get_resource(Roots)
         look = functools.partial(find_unchanged, roots, path, seen.signature, follow_symlinks=policy.follow_symlinks)
-        finding = await look_in(seen.place.root, look)
-        await world.get_resource(Catalogue).write(lambda session: record_location(session, known.asset_id, finding))
+        with stage("look_up"):
+            finding = await look_in(seen.place.root, look)
+        with stage("record"):
+            await world.get_resource(Catalogue).write(lambda session: record_location(session, known.asset_id, finding))
     return _already_imported(known)
 
 
@@ -184,8 +189,10 @@ async def _ingest(
     signature, root = finding.signature, finding.place.root
     for _ in range(ROUNDS):
         # What is written from here on leaves the file another signature than this one.
-        await anyio.sleep(young_s(signature, time.time_ns()))
-        file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks, root=root)
+        with stage("settle"):
+            await anyio.sleep(young_s(signature, time.time_ns()))
+        with stage("hash"):
+            file_hash = await calculate_hash(path, follow_symlinks=policy.follow_symlinks, root=root)
         process = ProcessFileByHashCommand(
             file_path=path,
             file_hash=file_hash,

@@ -36,8 +36,10 @@ from damd.events import Event
 from damd.fingerprint import Seen, Signature, look_in
 from damd.ingest.failures import GONE
 from damd.ingest.policy import RootPolicies
+from damd.media.announced import tell
 from damd.media.base import find_unchanged
 from damd.results import DUPLICATE_HASH, MOVED, PATH_ALREADY_IMPORTED, IngestResult, IngestStatus
+from damd.stages import stage
 from damd.world import World
 
 _PATIENCE_S = 10.0
@@ -94,12 +96,13 @@ async def follow_move(
         renamed = roots.place(moved_from) if moved_from is not None else None
         return finding, renamed, _judge_all(roots, finding, near, renamed)
 
-    try:
-        finding, renamed, verdicts = await look_in(root, look)
-    except FileChangedError:
-        return None  # whoever hashes it looks at it anew
-    for other, there in far.items():
-        verdicts += await _look_elsewhere(other, _judge_all, roots, finding, there, renamed) or []
+    with stage("look_up"):
+        try:
+            finding, renamed, verdicts = await look_in(root, look)
+        except FileChangedError:
+            return None  # whoever hashes it looks at it anew
+        for other, there in far.items():
+            verdicts += await _look_elsewhere(other, _judge_all, roots, finding, there, renamed) or []
     if not verdicts:
         return None
     kinship, known = _closest(verdicts, renamed)
@@ -118,9 +121,10 @@ async def record_if_moved(world: World, finding: Finding, candidates: Sequence[F
     """
     roots = world.get_resource(Roots)
     near, far = _by_root(finding.place.root, candidates)
-    gone = await look_in(finding.place.root, _gone_ones, roots, finding, near) if near else []
-    for other, there in far.items():
-        gone += await _look_elsewhere(other, _gone_ones, roots, finding, there) or []
+    with stage("look_up"):
+        gone = await look_in(finding.place.root, _gone_ones, roots, finding, near) if near else []
+        for other, there in far.items():
+            gone += await _look_elsewhere(other, _gone_ones, roots, finding, there) or []
     for known in gone:
         if await _record(world, Kinship.MOVED, known, finding):
             return _result(Kinship.MOVED, known)
@@ -136,9 +140,9 @@ async def _record(world: World, kinship: Kinship, known: FormerLocation, finding
     else:
         announce = world.get_resource(RootPolicies).of(finding.place.root).announces(finding.signature)
         record = functools.partial(record_link, known=known, finding=finding, path_of=path_of, announce_copy=announce)
-    events = await world.get_resource(Catalogue).write(record)
-    for event in events or ():
-        await world.dispatch_event(event)
+    with stage("record"):
+        events = await world.get_resource(Catalogue).write(record)
+    await tell(world, events or ())
     return events is not None
 
 

@@ -33,6 +33,10 @@ class RootPolicies:
     """Every root's policy by its name; a resource of the World."""
 
     def __init__(self, policies: Mapping[str, RootPolicy]) -> None:
+        self.renew(policies)
+
+    def renew(self, policies: Mapping[str, RootPolicy]) -> None:
+        """Have these from now on."""
         self._policies = dict(policies)
 
     def of(self, root: str) -> RootPolicy:

@@ -17,6 +17,7 @@ from damd.filetype import get_mime_type
 from damd.fingerprint import Signature, look_in
 from damd.ingest.moves import record_if_moved
 from damd.ingest.policy import RootPolicies
+from damd.media.announced import tell
 from damd.media.base import (
     Families,
     HashedFileCommand,
@@ -28,6 +29,7 @@ from damd.media.base import (
     root_as_spelt,
 )
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
+from damd.stages import stage
 from damd.world import CommandResult, World, handles_command
 
 
@@ -50,11 +52,13 @@ async def handle_process_by_hash(
     Raises:
         FileError: It cannot be read, changed meanwhile, or no family reads it.
     """
-    signature = await begin(cmd)
-    asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
+    with stage("look_up"):
+        signature = await begin(cmd)
+        asset_id = await catalogue.read(lambda session: find_asset(session, cmd.file_hash))
     if asset_id is not None:
         return await _add_location(world, cmd, signature, asset_id)
-    mime_type = await look_in(root_as_spelt(roots, cmd), _mime_type, cmd.file_path)
+    with stage("read"):
+        mime_type = await look_in(root_as_spelt(roots, cmd), _mime_type, cmd.file_path)
     family = families.of(mime_type)
     command_type = family.command if family else ProcessMediaCommand
     command = command_type(**vars(cmd) | {"signature": signature}, mime_type=mime_type)
@@ -83,16 +87,17 @@ async def _add_location(
 ) -> IngestResult:
     roots, catalogue = world.get_resource(Roots), world.get_resource(Catalogue)
     look = functools.partial(find_unchanged, roots, cmd.file_path, signature, follow_symlinks=cmd.follow_symlinks)
-    finding = await look_in(root_as_spelt(roots, cmd), look)
-    former = await catalogue.read(lambda session: former_by_content(session, asset_id, finding.place, signature))
+    with stage("look_up"):
+        finding = await look_in(root_as_spelt(roots, cmd), look)
+        former = await catalogue.read(lambda session: former_by_content(session, asset_id, finding.place, signature))
     if former and (moved := await record_if_moved(world, finding, former)) is not None:
         return moved
     record = functools.partial(
         record_location, asset_id=asset_id, finding=finding, path_of=roots.path_of, announce_copy=cmd.announce
     )
-    events = await catalogue.write(record)
-    for event in events:
-        await world.dispatch_event(event)
+    with stage("record"):
+        events = await catalogue.write(record)
+    await tell(world, events)
     return IngestResult(status=IngestStatus.SKIPPED, reason=DUPLICATE_HASH, asset_id=asset_id, sha256=cmd.file_hash)
 
 

@@ -33,6 +33,10 @@ class CatchUp:
 
     def note_return(self, path: bytes) -> None:
         """It begins another round without having ended this one, which makes up for what was sighted meanwhile."""
+        self.once(path)
+
+    def once(self, path: bytes) -> None:
+        """Its end is awaited once, if at all, since there is no second round."""
         if path in self._rounds:
             self._rounds[path] = 1
 

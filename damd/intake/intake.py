@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,10 @@ from damd.intake.lane import Lane
 from damd.intake.outage import Outage
 from damd.intake.queued import Queued, State
 from damd.intake.retries import Retries, Retry
-from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
+from damd.intake.tally import Tally
+from damd.intake.told import tell_of_end
+from damd.results import IngestResult
+from damd.stages import Durations, journey
 from damd.world import World
 
 _log = structlog.get_logger(__name__)
@@ -47,8 +50,6 @@ _PATIENCE_S = 30.0
 """Enough for what has just been dropped in to settle; whoever catches up holds up all else of its root meanwhile."""
 _FOR_ENDS = 0.9
 """Of the patience of whoever catches up; the rest is for a last look at what has not come to its end."""
-
-_OUTCOMES = {IngestStatus.SUCCESS: "imported", IngestStatus.SKIPPED: "skipped", IngestStatus.FAILED: "failed"}
 
 
 class Intake:
@@ -70,7 +71,19 @@ class Intake:
         self._wake = anyio.Event()
         self._room = anyio.Event()
         self._stopping = False
-        self.outcomes: Counter[str] = Counter(dict.fromkeys(_OUTCOMES.values(), 0))
+        self.paused_since: datetime | None = None
+        """Since when no command is started, since somebody asked for it; None while that is not so."""
+        self._paused = anyio.Event()
+        self.tally = Tally()
+        """What became of the files."""
+        self.durations = Durations()
+        """How long each stage of their way took."""
+        self._progressed_at = time.monotonic()
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many files ended in each way, since the start."""
+        return self.tally.outcomes
 
     @property
     def waiting(self) -> int:
@@ -131,6 +144,22 @@ class Intake:
         while not self.sight(path, root=root, settle_s=settle_s, moved_from=moved_from):
             await self._room.wait()
 
+    def files_in_work(self) -> Iterator[tuple[bytes, str, Queued]]:
+        """Each path whose command runs, with its root."""
+        for lane in self._lanes.values():
+            for path in lane.paths_in_work:
+                if (queued := lane.of(path)) is not None:
+                    yield path, lane.root, queued
+
+    def is_stuck(self, roots: Collection[str], *, for_s: float) -> bool:
+        """Whether files of these roots are being worked on, and nothing has come of anything for so long.
+
+        Reading a file's bytes for its hash takes as long as its disk does, and so is left out; all else has its limits.
+        """
+        ways = [queued.way for _, root, queued in self.files_in_work() if root in roots and queued.way is not None]
+        at_work = [way.since for way in ways if way.stage not in {None, "hash"}]
+        return bool(at_work) and time.monotonic() - max(self._progressed_at, *at_work) > for_s
+
     async def caught_up(self, root: str, *, patience_s: float = _PATIENCE_S) -> frozenset[int]:
         """Wait until every path of a root that is queued now has come to its end, with all that was known of it now.
 
@@ -152,6 +181,38 @@ class Intake:
                 await lane.until_ended()
             await lane.until_seen()
         return frozenset[int]().union(*(each.inodes() for each in self._lanes.values()))
+
+    def in_work_in(self, root: str) -> int:
+        """Those paths of one root whose command runs."""
+        lane = self._lanes.get(root)
+        return lane.in_work if lane is not None else 0
+
+    async def until_ended(self, root: str) -> None:
+        """Wait until every path of a root that is queued now has come to its end, however long that takes."""
+        await self._lane(root).until_ended(drop_restless=False)
+
+    def pause(self) -> None:
+        """Start no command until `resume`; what is in work goes on, and what is sighted waits."""
+        self.paused_since = self.paused_since or datetime.now(UTC)
+        self._paused.set()
+
+    async def until_paused(self) -> None:
+        """Wait until it is paused; at once, if it is."""
+        await self._paused.wait()
+
+    def resume(self) -> None:
+        """Start commands again."""
+        self.paused_since = None
+        if self._paused.is_set():
+            self._paused = anyio.Event()
+        self._progressed_at = time.monotonic()
+        self._wake_up()
+
+    def forget(self, root: str) -> None:
+        """Drop what waits in a root that is left, or about to be scanned anew; what is in work comes to its end."""
+        self._lane(root).forget()
+        self._retries.forget(root)
+        self._make_room()
 
     def explain(self, path: bytes) -> dict[str, Any] | None:
         """Where a path is, and why, for a person: ``state``, ``for`` what it waits, ``since_s``; None if unknown.
@@ -220,7 +281,7 @@ class Intake:
         times = [self._retries.next_due()]
         for lane in self._lanes.values():
             times.append(lane.waiting.next_look_at())
-            if self._outage.is_on and lane.has_ready and not lane.in_work:
+            if self.paused_since is None and self._outage.is_on and lane.has_ready and not lane.in_work:
                 times.append(self._outage.resume_at)
         due = [at for at in times if at is not None]
         return max(0.0, min(due) - time.monotonic()) if due else None
@@ -241,7 +302,7 @@ class Intake:
         self._wake_up()
 
     def _start_commands(self, working: TaskGroup) -> None:
-        if time.monotonic() < self._outage.resume_at:
+        if self.paused_since is not None or time.monotonic() < self._outage.resume_at:
             return
         # While the catalogue takes nothing, one file at a time finds out whether it does again.
         concurrency = 1 if self._outage.is_on else self._concurrency
@@ -256,6 +317,17 @@ class Intake:
 
     async def _ingest(self, path: bytes, queued: Queued, lane: Lane) -> None:
         moved_from, queued.moved_from = queued.moved_from, None
+        with journey(self.durations, root=lane.root) as way:
+            queued.way = way
+            way.note("settle", queued.settled_s)
+            way.note("queue", queued.queued_s)
+            await self._ingest_on_its_way(path, queued, lane, moved_from)
+        queued.way = None
+        self._progressed_at = time.monotonic()
+        self._make_room()
+        self._wake_up()
+
+    async def _ingest_on_its_way(self, path: bytes, queued: Queued, lane: Lane, moved_from: bytes | None) -> None:
         results: Sequence[object] = ()
         try:
             origin = Path(os.fsdecode(moved_from)) if moved_from is not None else None
@@ -270,21 +342,14 @@ class Intake:
             lane.return_work(path, moved_from=moved_from)
         else:
             lane.end_work(path)
-        self._make_room()
-        self._wake_up()
 
     def _note(self, path: bytes, result: IngestResult, queued: Queued, lane: Lane, moved_from: bytes | None) -> None:
         self._outage.note(result, now=time.monotonic())
         if result.catalogue_failed:
             return
         if result.is_news:
-            self.outcomes[_OUTCOMES[result.status]] += 1
-        if result.status is IngestStatus.FAILED and result.is_news:
-            fields = {"reason": result.reason, "mime_type": result.mime_type, "retry_at": result.retry_at}
-            known = {name: value for name, value in fields.items() if value is not None}
-            _log.warning("not imported", path=readable(path), **known)
-        elif result.reason == DUPLICATE_HASH:
-            _log.debug("skipped", path=readable(path), reason=result.reason, asset_id=result.asset_id)
+            self.tally.note(lane.root, result, now_s=time.monotonic(), at=datetime.now(UTC))
+        tell_of_end(path, result)
         if result.retry_at is not None:
             now = time.monotonic()
             due = now + max(0.0, (result.retry_at - datetime.now(UTC)).total_seconds())
@@ -295,4 +360,6 @@ class Intake:
             return lane.waiting.waiting_for(path)
         if queued.state is State.IN_WORK:
             return "its command to end"
+        if self.paused_since is not None:
+            return "damd resume, since damd is paused"
         return "the catalogue to take writes again" if self._outage.is_on else "a free command"

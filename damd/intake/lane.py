@@ -46,6 +46,11 @@ class Lane:
         return len(self._in_work)
 
     @property
+    def paths_in_work(self) -> tuple[bytes, ...]:
+        """These."""
+        return tuple(self._in_work)
+
+    @property
     def has_ready(self) -> bool:
         """Whether a path waits for a command only."""
         return bool(self._ready)
@@ -77,8 +82,9 @@ class Lane:
 
     async def look(self, due: list[bytes]) -> None:
         """Look at what is due, and move what has settled."""
-        began_at = time.monotonic()
-        for path, inode, has_rested in await self.waiting.look(due):
+        began_at, waiting = time.monotonic(), self.waiting
+        looked = await waiting.look(due)
+        for path, inode, has_rested in looked if waiting is self.waiting else ():
             queued = self._queued.get(path)
             if queued is None:
                 continue  # its command has ended since it was asked for
@@ -116,17 +122,32 @@ class Lane:
         else:
             self._make_ready(path, queued)
 
-    async def until_ended(self) -> None:
-        """Wait until what is queued now has come to its end, with all that was known of it now; but for the restless.
+    def forget(self) -> None:
+        """Drop what waits or is ready; what is in work comes to its end, and to no second round."""
+        for path in self._queued.keys() - self._in_work:
+            del self._queued[path]
+            for catch_up in self._catch_ups:
+                catch_up.drop(path)
+        for path in self._in_work:
+            self._queued[path].sighted_again = False
+            for catch_up in self._catch_ups:
+                catch_up.once(path)
+        self._ready.clear()
+        self.waiting = Waiting()  # a look that is under way is of no use any more
 
-        Those are seen to be written, or have not settled 5 s and two settle times after they were sighted.
+    async def until_ended(self, *, drop_restless: bool = True) -> None:
+        """Wait until what is queued now has come to its end, with all that was known of it now.
+
+        Args:
+            drop_restless: Not for those that are seen to be written, or have not settled 5 s and two settle times
+                after they were sighted.
         """
         sighted_again = [path for path in self._in_work if self._queued[path].sighted_again]
         catch_up = CatchUp(self._queued, twice=sighted_again)
         self._catch_ups.append(catch_up)
         try:
             while paths := catch_up.paths:
-                for path in filter(self._is_restless, paths):
+                for path in filter(self._is_restless, paths if drop_restless else ()):
                     catch_up.drop(path)
                 await catch_up.wait(_GLANCE_S)
         finally:

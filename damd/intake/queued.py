@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from damd.stages import Journey
+
 
 class State(StrEnum):
     """Where a path is on its way."""
@@ -27,6 +29,9 @@ class Queued:
         since: When it came into its state.
         sighted_again: While it was in work.
         inode: What the last look that could see it saw; None if none did, or if it was gone.
+        way: That of the command that runs.
+        settled_s: How long it took to settle.
+        queued_s: How long it waited for a command then.
     """
 
     settle_s: float
@@ -36,6 +41,9 @@ class Queued:
     state: State = State.WAITING
     sighted_again: bool = False
     inode: int | None = None
+    way: Journey | None = None
+    settled_s: float = 0.0
+    queued_s: float = 0.0
     _sighted_last_at: float = field(default=math.inf, init=False)
     _looked_at: float = field(default=-math.inf, init=False)
 
@@ -59,4 +67,9 @@ class Queued:
 
     def enter(self, state: State) -> None:
         """It is in this state from now on."""
-        self.state, self.since = state, time.monotonic()
+        now = time.monotonic()
+        if state is State.READY:
+            self.settled_s = now - self.sighted_at
+        elif state is State.IN_WORK:
+            self.queued_s = now - self.since
+        self.state, self.since = state, now

@@ -56,3 +56,9 @@ class Retries:
             due.append(heapq.heappop(self._heap))
             del self._by_path[due[-1].path]
         return due
+
+    def forget(self, root: str) -> None:
+        """Keep none of this root's."""
+        self._heap = [retry for retry in self._heap if retry.root != root]
+        heapq.heapify(self._heap)
+        self._by_path = {retry.path: retry for retry in self._heap}

@@ -1,13 +1,17 @@
-"""What is told of an asset that was made."""
+"""What is told of an asset that was made, and how all that was committed is told."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+from structlog.contextvars import bound_contextvars
 
 from damd.catalogue.duplicates import Neighbour
 from damd.catalogue.record import NewAsset, PathOf
 from damd.events import Alike, Event, FileImportedEvent, FileNearDuplicateEvent, readable_path
+from damd.stages import told
+from damd.world import World
 
 
 def events_of_import(
@@ -49,3 +53,13 @@ def events_of_import(
         near_duplicates=near_duplicates,
     )
     return [imported, looks_alike]
+
+
+async def tell(world: World, events: Iterable[Event]) -> None:
+    """Dispatch what was committed of one file; the log's line of the first event says how long each stage took."""
+    summary: dict[str, float] | None = None
+    for event in events:
+        summary = told() if summary is None else {}
+        # Whoever handles it does so in this context, and all that they log says which event it was.
+        with bound_contextvars(event_id=event.event_id, **summary):
+            await world.dispatch_event(event)

@@ -26,11 +26,12 @@ from damd.catalogue.tables import Component
 from damd.errors import ExtraMissingError, FileChangedError
 from damd.events import readable_path
 from damd.fingerprint import Signature, born_ns, look_in, regular_file_status, take_signature
-from damd.media.announced import events_of_import
+from damd.media.announced import events_of_import, tell
 from damd.media.checked import checked, checked_family, checked_previews
 from damd.results import DUPLICATE_HASH, IngestResult, IngestStatus
 from damd.sandbox import Sandbox
 from damd.similarity.resource import Similarity
+from damd.stages import stage
 from damd.thumbnails import Drafts, Thumbnails, WrittenPreview
 from damd.world import BaseCommand, World
 
@@ -212,7 +213,8 @@ async def process(world: World, command: ProcessMediaCommand, family: Family) ->
     """
     signature = await begin(command)
     async with world.get_resource(Thumbnails).drafts(command.file_hash) as drafts:
-        reading = await read_media(world, family, command.file_path, command.mime_type, drafts)
+        with stage("read"):
+            reading = await read_media(world, family, command.file_path, command.mime_type, drafts)
         return await conclude(world, command, signature, reading.family or family.name, reading)
 
 
@@ -255,9 +257,10 @@ async def conclude(
     roots = world.get_resource(Roots)
     follow_symlinks = command.follow_symlinks
     look = functools.partial(find_unchanged, roots, command.file_path, signature, follow_symlinks=follow_symlinks)
-    finding = await look_in(root_as_spelt(roots, command), look)
-    # Apart from the look, which may hang and be left to itself: a draft must not be published while it is discarded.
-    previews = await anyio.to_thread.run_sync(reading.drafts.publish, reading.previews) if reading.drafts else []
+    with stage("read"):
+        finding = await look_in(root_as_spelt(roots, command), look)
+        # Apart from the look, which may hang and be left to itself: no draft is published while it is discarded.
+        previews = await anyio.to_thread.run_sync(reading.drafts.publish, reading.previews) if reading.drafts else []
     asset = NewAsset(
         command.file_hash,
         finding,
@@ -267,10 +270,11 @@ async def conclude(
     announce = (
         functools.partial(events_of_import, roots.path_of, asset, command.started_at_s) if command.announce else None
     )
-    catalogue, alike = world.get_resource(Catalogue), await find_alike(world, asset.components)
-    recorded = await catalogue.write(lambda session: record_asset(session, asset, announce, roots.path_of, alike))
-    for event in recorded.events:
-        await world.dispatch_event(event)
+    catalogue = world.get_resource(Catalogue)
+    with stage("record"):
+        alike = await find_alike(world, asset.components)
+        recorded = await catalogue.write(lambda session: record_asset(session, asset, announce, roots.path_of, alike))
+    await tell(world, recorded.events)
     return _result(world, command, recorded, family, previews)
 
 
@@ -319,4 +323,5 @@ def _result(
         family=family,
         mime_type=command.mime_type,
         thumbnail_path=str(thumbnail) if thumbnail else None,
+        size_bytes=command.signature.size_bytes if command.signature is not None else None,
     )

@@ -1,4 +1,4 @@
-"""structlog, and the standard library's records through it: one pipe, one shape.
+"""Where the lines go, which of them, and in which format: ``configure``.
 
 A person at a terminal gets aligned, coloured lines; anything else gets one JSON object a line. Under
 systemd each line is led by its priority (sd-daemon(3)), so that ``journalctl -p warning`` works.
@@ -6,60 +6,100 @@ systemd each line is led by its priority (sd-daemon(3)), so that ``journalctl -p
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-import traceback
+import time
+from collections.abc import Callable
+from contextvars import Context
 from typing import TextIO
 
 import structlog
-from structlog.dev import ConsoleRenderer
-from structlog.processors import ExceptionRenderer, JSONRenderer, StackInfoRenderer, TimeStamper
+from structlog.processors import StackInfoRenderer, TimeStamper
 from structlog.stdlib import BoundLogger, ExtraAdder, LoggerFactory, ProcessorFormatter
-from structlog.tracebacks import ExceptionDictTransformer
-from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
-_CHATTER = ("alembic", "httpcore")
-_FIRST = ("timestamp", "level", "event", "logger")
-_MAX_FRAMES = 20
+from damd.logs.rendering import console_processors, json_processors
+from damd.logs.repeated import Repetitions
+from damd.logs.uncaught import tell_of_the_uncaught
+
+_CHATTER = ("alembic", "httpcore", "uvicorn.access")
+"""What these tell at level info is for whoever debugs."""
 
 
-def configure(level: str, format: str, *, stream: TextIO | None = None) -> None:  # noqa: A002 - the configuration's word
-    """Send all records of `level` and above to `stream`, standard error unless given; may be called again.
+def configure(
+    level: str,
+    format: str,  # noqa: A002 - the configuration's word
+    *,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Send all records of `level` and above to `stream`; may be called again, then by a daemon that reloads.
+
+    What was raised and caught by nobody, and the warnings of libraries, go there as well.
 
     Args:
         level: ``debug``, ``info``, ``warning`` or ``error``.
         format: ``console``, ``json``, or ``auto``: console on a terminal, JSON elsewhere.
-        stream: Where the lines go.
+        stream: Where the lines go: standard error unless given.
+        clock: The present moment, in seconds since any; decides which warnings are repetitions.
     """
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    shared = _shared_processors()
+    is_console = format == "console" or (format == "auto" and on_terminal)
+    if is_console:
+        rendering = console_processors(colours=on_terminal, is_brief=threshold > logging.DEBUG)
+    else:
+        rendering = json_processors(_encoding(stream))
+    shared = _shared_processors(is_console=is_console)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, ProcessorFormatter.wrap_for_formatter],
         wrapper_class=BoundLogger,
         logger_factory=LoggerFactory(),
     )
-    if format == "console" or (format == "auto" and on_terminal):
-        rendering = _console_processors(colours=on_terminal)
-    else:
-        rendering = _json_processors(_encoding(stream))
-    handler = _Handler(stream)
+    handler = _Handler(stream, clock)
     handler.setFormatter(
         _Formatter(
             processors=[ProcessorFormatter.remove_processors_meta, *rendering],
-            foreign_pre_chain=[*shared, ExtraAdder()],
+            foreign_pre_chain=[*shared, ExtraAdder(), _without_uvicorns_colours],
             encoding=_encoding(stream),
             with_priority=format == "auto" and _is_journal(stream),
         )
     )
     _install(handler, threshold)
+    tell_of_the_uncaught()
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Ours, and so replaced when logging is configured again; other people's handlers stay."""
+    """Ours, and so replaced when logging is configured again; other people's handlers stay.
+
+    Whoever calls `emit` holds the handler's lock, and so nobody else touches its repetitions.
+    """
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        super().__init__(stream)
+        self._clock = clock
+        self._repetitions = Repetitions()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        now = self._clock()
+        self._summarize(self._repetitions.take_due(now))
+        if self._repetitions.lets_pass(record, now):
+            super().emit(record)
+
+    def close(self) -> None:
+        self.acquire()
+        try:
+            self._summarize(self._repetitions.take_all())
+        finally:
+            self.release()
+        super().close()
+
+    def _summarize(self, summaries: list[logging.LogRecord]) -> None:
+        for summary in summaries:
+            # Not in whoever's context it happens to be found due.
+            Context().run(super().emit, summary)
 
 
 class _Formatter(ProcessorFormatter):
@@ -80,6 +120,7 @@ def _install(handler: logging.Handler, threshold: int) -> None:
     root = logging.getLogger()
     for old in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(old)
+        old.close()
     root.addHandler(handler)
     root.setLevel(threshold)
     for name in _CHATTER:
@@ -87,56 +128,19 @@ def _install(handler: logging.Handler, threshold: int) -> None:
         logging.getLogger(name).setLevel(quiet)
 
 
-def _shared_processors() -> list[Processor]:
+def _shared_processors(*, is_console: bool) -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        TimeStamper(fmt="iso", utc=True),
+        TimeStamper(fmt="%H:%M:%S", utc=False) if is_console else TimeStamper(fmt="iso", utc=True),
         StackInfoRenderer(),
     ]
 
 
-def _json_processors(encoding: str) -> list[Processor]:
-    # Local variables stay out: they hold secrets.
-    exceptions = ExceptionDictTransformer(show_locals=False, max_frames=_MAX_FRAMES)
-    return [
-        ExceptionRenderer(exceptions),
-        _ordered,
-        JSONRenderer(json.dumps, ensure_ascii=encoding != "utf-8", default=str),
-    ]
-
-
-def _console_processors(*, colours: bool) -> list[Processor]:
-    colours = colours and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return [_escaped, ConsoleRenderer(colors=colours, sort_keys=False, exception_formatter=_write_traceback)]
-
-
-def _ordered(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    first = {name: fields.pop(name) for name in _FIRST if name in fields}
-    return {**first, **fields}
-
-
-def _escaped(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
-    # A file's name may hold newlines and terminal sequences; they must not reach the terminal.
-    return {
-        name: _printable(value) if isinstance(value, str) and name != "stack" else value
-        for name, value in fields.items()
-    }
-
-
-def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
-    # Indented, so that no line of an exception's message can pass for a line of the log.
-    lines = "".join(traceback.format_exception(*exc_info)).splitlines()
-    stream.writelines(f"\n  {_printable(line)}" for line in lines)
-
-
-def _printable(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+def _without_uvicorns_colours(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:
+    fields.pop("color_message", None)  # the same message once more, for a terminal
+    return fields
 
 
 def _encoding(stream: TextIO) -> str:
