@@ -60,8 +60,8 @@ async def open_world(config: Config, *, claims_roots: bool = True) -> AsyncItera
         if claims_roots:
             await _claim_endpoints(config, catalogue)
         roots = await (_claim_roots(config, catalogue) if claims_roots else catalogue.read(known_roots))
-        following = [name for name, root in config.roots.items() if root.follow_symlinks]
-        policies, places = _policies(config, roots), Roots(roots, mounts, following)
+        following = _following(config)
+        policies, places = RootPolicies(_policies(config, roots)), Roots(roots, mounts, following)
         families, similarity = Families(FAMILIES), Similarity(config.similarity)
         for resource in (config, catalogue, mounts, places, policies, sandbox, similarity, thumbnails, families):
             world.add_resource(resource)
@@ -91,12 +91,36 @@ def _set_up(plugin: str, world: World) -> None:
         raise ConfigurationError([f"plugins: setup(world) of {plugin} failed ({what})"]) from error
 
 
-async def forget_what_is_read_now(world: World) -> None:
+async def folders_of(world: World, config: Config) -> dict[str, bytes]:
+    """The real paths of the configured roots' folders, by their names, if they can be those of this catalogue.
+
+    Raises:
+        ConfigurationError: A root's name already means another folder, which is still there.
+        CatalogueUnavailableError: The catalogue cannot be asked now.
+    """
+    known = await world.get_resource(Catalogue).read(known_roots)
+    wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
+    return {place.root: place.path for place in wanted}
+
+
+async def renew_roots(world: World, config: Config) -> None:
+    """Have the roots of another configuration in this World from now on; nothing may be in work in those that left.
+
+    Raises:
+        ConfigurationError: As `folders_of`.
+        CatalogueUnavailableError: The catalogue cannot be asked or told now.
+    """
+    roots = await _claim_roots(config, world.get_resource(Catalogue))
+    world.get_resource(Roots).renew(roots, _following(config))
+    world.get_resource(RootPolicies).renew(_policies(config, roots))
+
+
+async def forget_what_is_read_now(world: World, config: Config) -> None:
     """Let scans find the files again that failed, where a family, a newer reader, or their root takes them now.
 
     Called once all systems are registered.
     """
-    roots = [name for name, root in world.get_resource(Config).roots.items() if root.unsupported == "catalogue"]
+    roots = [name for name, root in config.roots.items() if root.unsupported == "catalogue"]
     types, readers = world.get_resource(Families).mime_types, world.get_resource(Sandbox).versions
     await world.get_resource(Catalogue).write(
         lambda session: forget_outdated(session, roots=roots, mime_types=types, readers=readers)
@@ -140,19 +164,21 @@ def _wanted_roots(config: Config, known: Mapping[str, bytes]) -> list[Place]:
     return wanted
 
 
-def _policies(config: Config, roots: Iterable[Root]) -> RootPolicies:
+def _following(config: Config) -> list[str]:
+    return [name for name, root in config.roots.items() if root.follow_symlinks]
+
+
+def _policies(config: Config, roots: Iterable[Root]) -> dict[str, RootPolicy]:
     claimed_at = {root.name: root.claimed_at for root in roots}
-    return RootPolicies(
-        {
-            name: RootPolicy(
-                catalogue_unsupported=root.unsupported == "catalogue",
-                silent_before=claimed_at[name] if root.announce == "new" else None,
-                follow_symlinks=root.follow_symlinks,
-            )
-            for name, root in config.roots.items()
-            if name in claimed_at
-        }
-    )
+    return {
+        name: RootPolicy(
+            catalogue_unsupported=root.unsupported == "catalogue",
+            silent_before=claimed_at[name] if root.announce == "new" else None,
+            follow_symlinks=root.follow_symlinks,
+        )
+        for name, root in config.roots.items()
+        if name in claimed_at
+    }
 
 
 def _open_catalogue(config: Config) -> Engine:

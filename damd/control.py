@@ -9,14 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.to_thread
 import structlog
-from anyio.abc import SocketStream, TaskStatus
+from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from damd.errors import DaemonUnreachableError, DamdError
@@ -55,12 +55,13 @@ async def serve(state: Path, answers: dict[str, Answer], *, task_status: TaskSta
                     await anyio.sleep(_ACCEPT_AGAIN_S)
 
 
-async def ask(state: Path, command: str, **details: Any) -> dict[str, Any]:
+async def ask(state: Path, command: str, *, waits: bool = False, **details: Any) -> dict[str, Any]:
     """What the daemon on this state folder answers.
 
     Args:
         state: The state folder.
         command: The question.
+        waits: Whether the question is to wait for something: then the answer may take as long as it does.
         details: What else is asked: plain JSON values.
 
     Raises:
@@ -68,8 +69,10 @@ async def ask(state: Path, command: str, **details: Any) -> dict[str, Any]:
         DamdError: It runs, and says why it cannot answer.
     """
     try:
-        with anyio.fail_after(_ANSWER_TIMEOUT_S), _reachable(state) as path:
-            async with await anyio.connect_unix(path) as stream:
+        with anyio.fail_after(None if waits else _ANSWER_TIMEOUT_S), _reachable(state) as path:
+            with anyio.fail_after(_ANSWER_TIMEOUT_S):
+                stream = await anyio.connect_unix(path)
+            async with stream:
                 await stream.send(json.dumps({"command": command, **details}).encode() + b"\n")
                 line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
     except PermissionError as error:
@@ -87,9 +90,25 @@ async def _serve_one(stream: SocketStream, answers: dict[str, Answer]) -> None:
         try:
             with anyio.fail_after(_ANSWER_TIMEOUT_S):
                 line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
-                await stream.send(json.dumps(await _answer(line, answers)).encode() + b"\n")
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_until_gone, stream, tasks.cancel_scope)
+                answer = await _answer(line, answers)
+                with anyio.fail_after(_ANSWER_TIMEOUT_S):
+                    await stream.send(json.dumps(answer).encode() + b"\n")
+                tasks.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001 - whoever asks and goes away, or sends nonsense, concerns nobody else
             _log.debug("control connection failed", error=repr(error))
+
+
+async def _until_gone(stream: SocketStream, scope: anyio.CancelScope) -> None:
+    """End what is done for whoever went away; one that only says no more may still read the answer for a while."""
+    with suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        while True:
+            # Not receive() alone: cancelled just when something arrives, anyio 4.16 leaves an error behind.
+            await anyio.wait_readable(stream.extra(SocketAttribute.raw_socket))  # noqa: S610 - this is no Django
+            await stream.receive()
+    await anyio.sleep(_ANSWER_TIMEOUT_S)
+    scope.cancel()
 
 
 async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:

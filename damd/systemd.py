@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 _SEND_TIMEOUT_S = 1.0
 _STATUS_LENGTH = 500
@@ -43,6 +44,21 @@ def ready() -> bool:
 def status(text: str) -> bool:
     """One line for ``systemctl status``; longer text is cut."""
     return notify("STATUS=" + " ".join(text.split())[:_STATUS_LENGTH])
+
+
+def reloading() -> bool:
+    """A reload has begun; `ready` ends it. For ``Type=notify-reload``, too, which wants to know since when."""
+    return notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+
+def alive() -> bool:
+    """All goes on; for ``WatchdogSec=``."""
+    return notify("WATCHDOG=1")
+
+
+def extend_timeout(seconds: float) -> bool:
+    """The start, or the stop, is not over, and takes no longer than so many seconds more before this is told again."""
+    return notify(f"EXTEND_TIMEOUT_USEC={round(seconds * 1_000_000)}")
 
 
 def stopping() -> bool:

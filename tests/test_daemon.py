@@ -1,22 +1,16 @@
 """The daemon as its users meet it: real processes, real folders, and signals."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import signal
 import socket
-import sqlite3
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
-from itertools import count
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +18,23 @@ import anyio
 import pytest
 import yaml
 from command_line import run_damd
+from daemons import (
+    DEADLINE_S,
+    Daemon,
+    assert_is_whole,
+    locations,
+    make_pngs,
+    query,
+    run_process,
+    running,
+    until,
+)
 from pictures import make_picture
-from PIL import Image
 from subscribers.receiver import Receiver, webhook_settings
 
 from damd import control
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
-
-DEADLINE_S = 30.0
 
 PLUGIN = """
 import anyio
@@ -40,7 +42,7 @@ import anyio.to_thread
 import functools
 import os
 import threading
-import damd.daemon
+import damd.daemon.state_folder
 import damd.fingerprint
 import damd.watch.root
 from damd.events import FileImportedEvent
@@ -70,7 +72,7 @@ def hash_unless_dead(hash_file, path, nofollow):
 
 def setup(world):
     if "HURRY" in os.environ:
-        damd.watch.root._ABSENT_S = damd.watch.root._PAUSE_S = damd.daemon._MIND_STATE_S = 0.1
+        damd.watch.root._ABSENT_S = damd.watch.root._PAUSE_S = damd.daemon.state_folder._MIND_STATE_S = 0.1
     if "DEAD" in os.environ:
         damd.fingerprint._hash_file = functools.partial(hash_unless_dead, damd.fingerprint._hash_file)
     world.register_system(note)
@@ -79,143 +81,6 @@ def setup(world):
     if "HANG" in os.environ:
         world.register_system(hang, command_type=IngestFileCommand)
 """
-
-
-class Daemon:
-    """A ``damd run``, and the lines of its log."""
-
-    def __init__(self, *arguments: str | Path, **environment: str | Path) -> None:
-        self.mark = f"LC_DAMD_TEST={uuid.uuid4().hex}"
-        name, _, value = self.mark.partition("=")
-        self.lines: list[dict[str, Any]] = []
-        self._changed = threading.Condition()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "damd", "run", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **{key: str(each) for key, each in environment.items()}, name: value},
-            start_new_session=True,
-        )
-        self._reading = threading.Thread(target=self._read)
-        self._reading.start()
-
-    def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            with self._changed:
-                self.lines.append(json.loads(line) if line.startswith(b"{") else {"event": line.decode()})
-                self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-    def logged(self, event: str) -> list[dict[str, Any]]:
-        return [line for line in list(self.lines) if line["event"] == event]
-
-    def imported(self) -> dict[str, dict[str, Any]]:
-        return {line["path"]: line for line in self.logged("file.imported")}
-
-    def wait_for(self, event: str, count: int = 1) -> dict[str, Any]:
-        """Until it was logged so often."""
-        self.wait_until(lambda: len(self.logged(event)) >= count, what=f"{count} times {event}")
-        return self.logged(event)[count - 1]
-
-    def wait_for_import(self, path: Path) -> dict[str, Any]:
-        self.wait_until(lambda: str(path) in self.imported(), what=f"the import of {path}")
-        return self.imported()[str(path)]
-
-    def wait_until(self, condition: Callable[[], bool], *, what: str) -> None:
-        with self._changed:
-            done = self._changed.wait_for(lambda: condition() or not self._reading.is_alive(), DEADLINE_S)
-        assert done, f"waited in vain for {what}: {self.lines}"
-        assert condition(), f"ended before {what}: {self.lines}"
-
-    def end(self) -> int:
-        """Wait for its own end; nothing of it is left then."""
-        status = self.process.wait(DEADLINE_S)
-        self._reading.join(DEADLINE_S)
-        assert self.process.stdout is not None
-        assert self.process.stderr is not None
-        self.process.stdout.close()
-        self.process.stderr.close()
-        until(lambda: not self.processes(), "the end of its workers")
-        return status
-
-    def stop(self) -> int:
-        self.process.terminate()
-        return self.end()
-
-    def processes(self) -> set[int]:
-        """All that it has started, and itself: by an environment variable that they inherit."""
-        return {int(folder.name) for folder in Path("/proc").glob("[0-9]*") if self.mark in _environment(folder)}
-
-
-def _environment(folder: Path) -> str:
-    try:
-        return (folder / "environ").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-@contextmanager
-def running(*arguments: str | Path, **environment: str | Path) -> Iterator[Daemon]:
-    daemon = Daemon(*arguments, **environment)
-    try:
-        yield daemon
-    finally:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-        daemon.end()
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
-
-
-def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "damd", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-
-
-def query(state: Path, statement: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(state / "catalogue.sqlite3", timeout=DEADLINE_S)) as connection:
-        return connection.execute(statement).fetchall()
-
-
-def locations(state: Path) -> dict[tuple[str, str], int]:
-    """The asset at each location, by root and path."""
-    rows = query(state, "SELECT root, path, entity_id FROM location")
-    assert len({row[:2] for row in rows}) == len(rows)
-    return {(root, os.fsdecode(path)): asset_id for root, path, asset_id in rows}
-
-
-def assert_is_whole(state: Path) -> None:
-    """The database is sound, each content is one asset, and each asset has its preview."""
-    assert query(state, "PRAGMA integrity_check") == [("ok",)]
-    assert query(state, "PRAGMA foreign_key_check") == []
-    hashes = [sha256 for (sha256,) in query(state, "SELECT sha256 FROM content_hash")]
-    assert len(set(hashes)) == len(hashes) == query(state, "SELECT count(*) FROM entity")[0][0]
-    previews = [state / "previews" / path for (path,) in query(state, "SELECT path FROM preview")]
-    assert len(previews) == len(hashes)
-    for preview in previews:
-        with Image.open(preview) as image:
-            image.load()
-    assert list((state / "previews" / ".drafts").iterdir()) == []
-
-
-_colours = count(0x100000)
-
-
-def make_pngs(folder: Path, number: int) -> list[Path]:
-    """Small pictures, each of its own content, in nested folders."""
-    paths = [folder / str(each % 7) / str(each % 3) / f"{each}.png" for each in range(number)]
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), f"#{next(_colours):06x}").save(path)
-    return paths
 
 
 class Running:
@@ -274,7 +139,8 @@ def shared() -> Iterator[Running]:
 
 def test_systemd_hears_when_the_watches_are_armed_and_when_all_is_scanned(shared: Running) -> None:
     assert shared.manager.recv(4096) == b"READY=1"
-    assert shared.manager.recv(4096) == b"STATUS=Watching 2 folders"
+    assert shared.manager.recv(4096).startswith(b"STATUS=Watching 2 folders")
+    until(lambda: shared.manager.recv(4096) == b"STATUS=Watching 2 folders", "all is scanned and imported")
 
 
 def test_what_was_there_before_is_imported(shared: Running) -> None:
@@ -378,10 +244,12 @@ def test_the_status_of_a_running_daemon(shared: Running) -> None:
     settings = [root.pop("settings") for root in status["roots"]]
     assert [each["recursive"] for each in settings] == [True, False]
     assert set(settings[0]) == {"ignore", "include", "recursive", "follow_symlinks"}
-    assert status["roots"] == [
-        {"name": "inbox", "path": str(shared.inbox)} | at_work,
-        {"name": "plain", "path": str(shared.flat)} | at_work,
-    ]
+    for root, (name, path) in zip(status["roots"], [("inbox", shared.inbox), ("plain", shared.flat)], strict=True):
+        assert root == root | at_work | {"name": name, "path": str(path)}
+    assert status["roots"][0]["outcomes"]["imported"] >= 1
+    assert status["roots"][0]["imported_bytes"] > 0
+    assert status["config"] == str(shared.config)
+    assert status["paused_since"] is status["reload"] is None
     assert status["endpoints"] == []
     assert status["oldest_s"] == 0
     assert status["since_start"]["failed"] == 0
@@ -441,7 +309,7 @@ def run_hurried(state: Path, tmp_path: Path) -> RunHurried:
     return run
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_daemon_when_its_work_in_hand_is_done(
     inbox: Path, state: Path, tmp_path: Path, number: signal.Signals
 ) -> None:

@@ -40,8 +40,12 @@ class Roots:
     """
 
     def __init__(self, roots: Iterable[Root], mounts: Mounts | None = None, following: Collection[str] = ()) -> None:
-        self._paths = {root.name: root.path for root in roots}
         self._mounts = mounts
+        self.renew(roots, following)
+
+    def renew(self, roots: Iterable[Root], following: Collection[str]) -> None:
+        """Know these from now on, instead of those that were known."""
+        self._paths = {root.name: root.path for root in roots}
         self._following = frozenset(following)
 
     def folder(self, name: str) -> bytes:

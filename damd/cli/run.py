@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,19 +32,23 @@ def run(
 ) -> None:
     """Watch folders, and import what lies in them and what arrives.
 
-    Runs until Ctrl-C or SIGTERM, which let it finish the files in work; a second one ends it at once. No
-    configuration is needed: damd run --watch DIR
+    Runs until Ctrl-C or SIGTERM, which let it finish the files in work; a second one ends it at once. SIGHUP, or damd
+    reload, reads the configuration again. No configuration is needed: damd run --watch DIR
     """
     import anyio
-    import structlog
 
+    import damd.logs.bare  # noqa: F401 - before whatever else imports structlog
     from damd import daemon, logs
 
-    overrides = {"watch": [{"path": str(folder)} for folder in watch]} if watch else {}
+    overrides: dict[str, Any] = {"watch": [{"path": str(folder)} for folder in watch]} if watch else {}
     settings = load(config, state, **overrides)
     logs.configure(settings.logging.level, settings.logging.format)
-    anyio.run(daemon.run, settings)
+    faulthandler.enable()  # systemd's watchdog ends with SIGABRT a process that hangs: then it says where
+    overrides |= {"state": str(state)} if state is not None else {}
+    anyio.run(daemon.run, settings, daemon.Source(path=config, overrides=overrides))
     if _has_hanging_threads():
+        import structlog
+
         structlog.get_logger(__name__).warning("left behind: a file system that does not answer")
         sys.stderr.flush()
         os._exit(0)  # the interpreter would wait for them

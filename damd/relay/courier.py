@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -64,6 +64,8 @@ class Courier:
         self._in_work: set[int] = set()  # due by the catalogue until they are marked
         self._under_way = 0
         self._changed = anyio.Event()
+        self.attempts = Counter({"delivered": 0, "refused": 0})
+        """How many there were, by what came of them."""
 
     def stands(self, endpoint: Endpoint) -> None:
         """How the endpoint stands by the catalogue; told before the first `wake`, and with each look."""
@@ -156,6 +158,7 @@ class Courier:
             self._under_way -= 1
             self._changed.set()
         # Nothing is awaited from here on: what was answered is known to `Outcomes`, whatever is cancelled.
+        self.attempts["delivered" if error is None else "refused"] += 1
         if error is None:
             self._answered_at = self._clock()
             self._log.taken(delivery, at=self._answered_at)

@@ -1,4 +1,4 @@
-"""From committed events to those who asked: the relay's durable deliveries, and `listen` for the rest.
+"""From committed events to the durable subscribers who asked; `damd.relay.listeners` tells the rest.
 
 The promise: at least once; a stable id; no ordering. An event first becomes a delivery for each durable
 subscriber that wants it, in a transaction of its own, since whoever made it need not know the subscribers.
@@ -9,6 +9,7 @@ due, and when it is due again, is in the catalogue: whatever a crash leaves unma
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import anyio
 import structlog
+from anyio.abc import TaskGroup
 from sqlmodel import Session
 
 from damd.catalogue.deliveries import bring_forward, endpoints_with_due
@@ -48,13 +50,31 @@ class _Waiting(NamedTuple):
     due: set[str]
 
 
+class _Served:
+    """A courier at work, which can be ended by itself."""
+
+    def __init__(self, courier: Courier) -> None:
+        self.courier = courier
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self.ended.set()  # it has not begun
+
+    async def run(self) -> None:
+        self.ended = anyio.Event()
+        try:
+            with self.scope:
+                await self.courier.run()
+        finally:
+            self.ended.set()
+
+
 class Relay:
     """Takes committed events from the catalogue to the durable subscribers, until each has taken them.
 
     Args:
         catalogue: Where the events are.
         subscribers: Already entered, where they are context managers; those that are not durable are left
-            to `listen`.
+            to `damd.relay.listeners`.
         keep: How long events are remembered, once nobody waits for them.
         clock: The present moment, with its time zone; decides what is due.
         poll_interval: How soon what other processes committed, or what is due again, is noticed.
@@ -80,13 +100,10 @@ class Relay:
         self._clock = clock
         self._latest: datetime | None = None
         self._woken = anyio.Event()
-        rng = rng or random.Random()  # noqa: S311 - jitter is no secret
-        self._couriers = {
-            subscriber.name: Courier(subscriber, self._ledger, clock, rng, on_disabled=self.wake)
-            for subscriber in subscribers
-            if subscriber.durable
-        }
+        self._rng = rng or random.Random()  # noqa: S311 - jitter is no secret
+        self._served = {each.name: self._serve(each) for each in subscribers if each.durable}
         self._retention = Retention(self._ledger, keep, clock)
+        self._tasks: TaskGroup | None = None
 
     def listen(self, world: World) -> None:
         """Be woken by this World's events, which its systems dispatch once they are committed."""
@@ -100,14 +117,18 @@ class Relay:
         """Look at once; called on the event loop after a commit, so that one's own events need not be polled for."""
         self._woken.set()
 
+    @property
+    def attempts(self) -> dict[str, Counter[str]]:
+        """How many attempts there were since the start, by endpoint, and by what came of them."""
+        return {name: served.courier.attempts for name, served in self._served.items()}
+
     async def run(self) -> None:
         """Deliver until cancelled; an attempt that is then under way is made again by whoever runs next."""
-        subscriptions = {name: _subscription(courier.subscriber) for name, courier in self._couriers.items()}
-        await self._ledger.write_until_done(partial(attach, subscriptions=subscriptions, at=self._clock(), sole=True))
-        async with anyio.create_task_group() as tasks:
-            for courier in self._couriers.values():
-                tasks.start_soon(courier.run)
-            tasks.start_soon(self._retention.run)
+        await self._attach()
+        async with anyio.create_task_group() as self._tasks:
+            for served in self._served.values():
+                self._tasks.start_soon(served.run)
+            self._tasks.start_soon(self._retention.run)
             while True:
                 self._woken = anyio.Event()
                 with suppress(CatalogueUnavailableError):
@@ -116,20 +137,58 @@ class Relay:
                 with anyio.move_on_after(self._poll_interval_s):
                     await self._woken.wait()
 
+    async def change(self, subscribers: Sequence[Subscriber], *, keep: timedelta) -> None:
+        """Serve these from now on, while it runs; those that are the same objects are served on undisturbed.
+
+        Returns when the others have been told the last; an attempt that was under way is made again by whoever serves
+        the endpoint next.
+
+        Raises:
+            ConfigurationError: One cannot be asked what it wants.
+        """
+        wanted = {subscriber.name: subscriber for subscriber in subscribers if subscriber.durable}
+        for subscriber in wanted.values():
+            _subscription(subscriber)
+        self._retention.keep = keep
+        before, stays = self._served, {}
+        for name, served in before.items():
+            if wanted.get(name) is served.courier.subscriber:
+                stays[name] = served
+            else:
+                served.scope.cancel()
+        for name in before.keys() - stays.keys():
+            await before[name].ended.wait()
+        arriving = {name: self._serve(each) for name, each in wanted.items() if name not in stays}
+        self._served = stays | arriving
+        await self._attach()
+        if self._tasks is not None:  # else they begin with the rest
+            for served in arriving.values():
+                self._tasks.start_soon(served.run)
+        self.wake()
+
+    def _serve(self, subscriber: Subscriber) -> _Served:
+        courier = Courier(subscriber, self._ledger, self._clock, self._rng, on_disabled=self.wake)
+        return _Served(courier)
+
+    async def _attach(self) -> None:
+        subscriptions = {name: _subscription(each.courier.subscriber) for name, each in self._served.items()}
+        await self._ledger.write_until_done(partial(attach, subscriptions=subscriptions, at=self._clock(), sole=True))
+
     async def _look(self) -> None:
         await self._mind_clock()
         self._retention.wake()
         waiting = await self._ledger.read(partial(self._waiting, at=self._clock()))
         for endpoint in waiting.endpoints:
-            self._couriers[endpoint.name].stands(endpoint)
-        for name in waiting.due:
-            self._couriers[name].wake()
+            if endpoint.name in self._served:  # it may have been left meanwhile
+                self._served[endpoint.name].courier.stands(endpoint)
+        for name in waiting.due & self._served.keys():
+            self._served[name].courier.wake()
         change = partial(fan_out, at=self._clock(), limit=_FANNED_OUT_TOGETHER)
         is_new = waiting.is_new
         while is_new:
             is_new = await self._ledger.write(change) == _FANNED_OUT_TOGETHER
-            for courier in self._couriers.values():
-                courier.wake()
+            for each in self._served.values():
+                each.courier.wake()
 
     async def _mind_clock(self) -> None:
         """At the start, and when the clock went back: what was put off by the later time would wait for it again."""
@@ -142,8 +201,9 @@ class Relay:
         self._latest = max(self._latest, at)
 
     def _waiting(self, session: Session, at: datetime) -> _Waiting:
-        endpoints = [each for each in known_endpoints(session) if each.name in self._couriers]
-        due = endpoints_with_due(session, at=at) & self._couriers.keys()
+        served = self._served.keys()
+        endpoints = [each for each in known_endpoints(session) if each.name in served]
+        due = endpoints_with_due(session, at=at) & served
         return _Waiting(awaits_fan_out(session), endpoints, due)
 
 
@@ -156,18 +216,3 @@ def _subscription(subscriber: Subscriber) -> Subscription:
             [f"subscribers: {what}: mend the plugin that brings the kind {subscriber.kind}"]
         ) from error
     return Subscription(subscriber.kind, None if len(wanted) == len(EVENTS) else wanted)
-
-
-def listen(world: World, subscribers: Sequence[Subscriber]) -> None:
-    """Tell the subscribers that are not durable of every event that this World dispatches, once."""
-    for subscriber in subscribers:
-        if not subscriber.durable:
-            world.register_system(_teller(subscriber), event_type=Event)
-
-
-def _teller(subscriber: Subscriber) -> Callable[..., object]:
-    async def tell(event: Event) -> None:
-        if subscriber.wants(event.event_type):
-            await subscriber.receive(event)
-
-    return tell

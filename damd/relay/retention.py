@@ -26,13 +26,13 @@ class Retention:
 
     Args:
         ledger: Where they are.
-        keep: How old they become.
+        keep: How old they become; it may be changed.
         clock: The present moment.
     """
 
     def __init__(self, ledger: Ledger, keep: timedelta, clock: Callable[[], datetime]) -> None:
         self._ledger = ledger
-        self._keep = keep
+        self.keep = keep
         self._clock = clock
         self._done_at: datetime | None = None
         self._woken = anyio.Event()
@@ -55,7 +55,7 @@ class Retention:
 
     async def _forget(self, now: datetime) -> None:
         events, parked = 0, Counter[str]()
-        change = partial(forget_events, before=now - self._keep, limit=FORGOTTEN_TOGETHER)
+        change = partial(forget_events, before=now - self.keep, limit=FORGOTTEN_TOGETHER)
         is_more = True
         try:
             while is_more:

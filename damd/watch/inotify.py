@@ -31,6 +31,8 @@ from watchdog.observers.inotify_c import (
     WatchDescriptor,
 )
 
+from damd.watch.base import OVERFLOWED
+
 _log = structlog.get_logger(__name__)
 
 _STEPS = 50
@@ -135,6 +137,11 @@ class Inotify(InotifyFD):
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             return self.add_callback(path, mask, self._listener, _CALLBACK)
 
+    @property
+    def watch_count(self) -> int:
+        """How many watches there are."""
+        return len(self._watch_for_wd)
+
     def unwatch(self, wd: int) -> None:
         """End a watch, if it has not ended by itself; in the thread only."""
         watch = WatchDescriptor(wd)
@@ -205,7 +212,7 @@ class Inotify(InotifyFD):
             return
         if event.is_queue_overflow:
             # watchdog's own answer would be to walk the tree, which may overflow the queue again, and so on.
-            self.lose("the kernel's queue overflowed")
+            self.lose(OVERFLOWED)
         elif event.wd == self._canary_wd and not event.is_ignored:
             self.is_canary_heard = True
         else:

@@ -106,6 +106,11 @@ class NativeWatcher:
         await self._shut_down()
 
     @property
+    def watches(self) -> int:
+        """One for each folder."""
+        return 0 if self._inotify is None else self._inotify.watch_count
+
+    @property
     def unwatched(self) -> frozenset[bytes]:
         """Folders for which no watches are left, or that may not be read; they are polled."""
         return frozenset() if self._folders is None else self._folders.unwatched.paths

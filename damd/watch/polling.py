@@ -51,6 +51,11 @@ class PollingWatcher:
         self._left.set()
 
     @property
+    def watches(self) -> int:
+        """None."""
+        return 0
+
+    @property
     def unwatched(self) -> frozenset[bytes]:
         """All of it."""
         return frozenset({os.fsencode(self._root)})

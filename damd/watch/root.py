@@ -13,7 +13,6 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
@@ -23,11 +22,12 @@ from anyio.abc import TaskStatus
 from damd.errors import CatalogueUnavailableError, DamdError, WatchError, WatchLostError
 from damd.events import readable
 from damd.watch import open_watcher
-from damd.watch.base import RootSettings, Sighting, Sink, Watcher
+from damd.watch.base import OVERFLOWED, RootSettings, Sighting, Sink, Watcher
 from damd.watch.ignore_file import NAME
 from damd.watch.polling import LONGEST_INTERVAL_S
 from damd.watch.presence import Presence, look_for
 from damd.watch.scan import Scanner, Surroundings
+from damd.watch.state import Comparisons, RootState
 from damd.watch.tree import Tree
 
 _log = structlog.get_logger(__name__)
@@ -50,23 +50,6 @@ _CALM_S = 60.0
 _LONGEST_RENEWAL_PAUSE_S = 30.0
 
 
-@dataclass
-class RootState:
-    """What there is to say of a root at work.
-
-    Attributes:
-        backend: How it is watched; None while it is not.
-        scanning: Whether the whole of it is being compared.
-        renewals: How often its watches were armed anew, since something may have been missed.
-        unwatched: How many folders are polled, since they cannot be watched.
-    """
-
-    backend: str | None = None
-    scanning: bool = True
-    renewals: int = 0
-    unwatched: int = 0
-
-
 class WatchedRoot:
     """A root of the configuration, at work.
 
@@ -80,6 +63,7 @@ class WatchedRoot:
         self.settings = settings
         self.tree = tree
         self.state = RootState()
+        self._comparisons = Comparisons()
         self._around = around
         self._settle_s = settings.settle.total_seconds()
         self._marks: dict[bytes, bytes | None] = {}
@@ -112,11 +96,12 @@ class WatchedRoot:
                     if backend != self.state.backend:
                         path = readable(self.tree.folder)
                         _log.info("watching", root=self.tree.root, path=path, backend=backend)
-                    self.state.backend = backend
+                    self.state.backend, self.state.watches = backend, watcher.watches
                     start()
                     await self._watch(watcher, presence, sink, on_reconciled)
             except WatchLostError as error:
                 self.state.renewals += 1
+                self.state.overflows += error.reason == OVERFLOWED
                 self.state.scanning = True
                 _log.warning("watches renewed", root=self.tree.root, reason=error.reason)
                 calm = anyio.current_time() - lost_at > _CALM_S
@@ -124,8 +109,9 @@ class WatchedRoot:
                 lost_at = anyio.current_time()
                 await anyio.sleep(pause_s)
             except WatchError as error:
-                self.state.backend, self.state.scanning = None, False
+                self.state.backend, self.state.scanning, self.state.watches = None, False, 0
                 await self._scanner.hold(str(error))
+                self._comparisons.wake()
                 start()
                 await on_reconciled()
                 await anyio.sleep(_ABSENT_S)
@@ -151,6 +137,19 @@ class WatchedRoot:
             self._marks = {self.tree.folder: None}
         self._marks[path] = moved_from or self._marks.get(path)
         self._marked.set()
+
+    async def compared(self) -> None:
+        """Have the whole of it compared, and wait for the end of that: all that is there now has been sighted.
+
+        Raises:
+            WatchError: It is not there.
+        """
+        since = self._comparisons.begun
+        self.mark(self.tree.folder)
+        while self._comparisons.done <= since:
+            if self.state.backend is None and not self.state.scanning:
+                raise WatchError(str(self.settings.path), OSError(errno.ENOENT, "it is not there"))
+            await self._comparisons.next_change()
 
     async def _look(self) -> Presence:
         """The root as it is there now.
@@ -220,6 +219,7 @@ class WatchedRoot:
             for start in range(0, len(batch), _BREATH):
                 judge = functools.partial(self._judge, batch[start : start + _BREATH])
                 for sighting in await anyio.to_thread.run_sync(judge, limiter=self._threads, abandon_on_cancel=True):
+                    self.state.sightings["folder" if sighting.is_mark else "file"] += 1
                     if sighting.is_mark or not self._sight(sink, sighting):
                         self.mark(sighting.path, moved_from=sighting.moved_from)
 
@@ -262,7 +262,7 @@ class WatchedRoot:
             # After the scan, so that one which takes longer than the interval is followed by a pause.
             if self.tree.folder in marks or polled <= marks.keys():
                 poll_at = anyio.current_time() + LONGEST_INTERVAL_S
-            self.state.unwatched = len(polled - {self.tree.folder})
+            self.state.unwatched, self.state.watches = len(polled - {self.tree.folder}), watcher.watches
             marks = await self._next_marks(min(rescan_at, poll_at) if polled else rescan_at)
             if anyio.current_time() >= rescan_at:
                 marks = whole
@@ -290,6 +290,7 @@ class WatchedRoot:
 
     async def _scan(self, marks: Mapping[bytes, bytes | None], presence: Presence, sink: Sink) -> None:
         whole = self.tree.folder in marks
+        number = self._comparisons.begin() if whole else 0
         self.state.scanning = whole
         below = {self.tree.relative(path): marks[path] for path in _outermost(marks)}
         self._is_scanning = True
@@ -301,6 +302,7 @@ class WatchedRoot:
         if b"" in again:
             self.mark(self.tree.folder)
             return
+        self._comparisons.end(number)
         for path, wait_s in again.items():
             if len(self._later) >= _MOST_MARKS:
                 path = b""  # noqa: PLW2901 - all of it is cheaper

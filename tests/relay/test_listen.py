@@ -5,7 +5,7 @@ from relay.scene import Spool
 from structlog.testing import capture_logs
 from subscribers.receiver import imported
 
-from damd.relay.relay import listen
+from damd.relay.listeners import Listeners
 from damd.world import World
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,7 @@ async def test_volatile_subscribers_are_told_once_and_durable_ones_are_left_to_t
     event = imported()
     with capture_logs() as logs:
         async with World() as world:
-            listen(world, [failing, told, picky, durable])
+            Listeners([failing, told, picky, durable]).listen(world)
             await world.dispatch_event(event)
     assert told.taken == [event]
     assert not failing.taken

@@ -74,6 +74,7 @@ class Watches:
     def __init__(self) -> None:
         self.entered = 0
         self.unwatched: frozenset[bytes] = frozenset()
+        self.watches = 0
         self.canary: Path | None = None
         self._told: list[Sighting] = []
         self._lost: str | None = None

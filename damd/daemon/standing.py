@@ -1,0 +1,156 @@
+"""How a running daemon stands: the facts, for people and for machines; `damd.daemon.answers` tells them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from damd import __version__
+from damd.config import Config
+from damd.daemon.watching import Watching
+from damd.events import readable
+from damd.intake import Intake
+from damd.watch.root import WatchedRoot
+
+_TOLD = {"ignore", "include", "recursive", "follow_symlinks"}  # of a root's settings, for who asks without them
+_MOST_FILES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reload:
+    """What came of a reload.
+
+    Attributes:
+        at: When it ended.
+        ok: Whether the new configuration was taken.
+        problems: Why not, a sentence each.
+        changed: The keys whose new values are in force now.
+        restart: The keys that have other values than those in force, until damd is restarted.
+    """
+
+    at: datetime
+    ok: bool
+    problems: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    restart: tuple[str, ...] = ()
+
+    def told(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        lists = {name: list(getattr(self, name)) for name in ("problems", "changed", "restart")}
+        return {"at": self.at.isoformat(), "ok": self.ok, **lists}
+
+
+@dataclass
+class Standing:
+    """A daemon, for whoever tells of it.
+
+    Attributes:
+        config: What is in force; another one after a reload.
+        path: The file that it was read from.
+        intake: What is in work.
+        watching: The roots.
+        is_armed: Whether all roots have been armed once, or turned out not to be there.
+        is_stopping: Whether the drain has begun.
+        reload: What came of the last reload.
+        reloaded_at: When the configuration in force was taken.
+    """
+
+    config: Config
+    path: Path | None
+    intake: Intake
+    watching: Watching
+    is_armed: bool = False
+    is_stopping: bool = False
+    reload: Reload | None = None
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    reloaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def sentence(self) -> str:
+        """On a line, as ``systemctl status`` shows it."""
+        return "; ".join(self._clauses())
+
+    def _clauses(self) -> Iterator[str]:
+        intake, roots = self.intake, self.watching.roots
+        if self.is_stopping:
+            yield f"Stopping, {_files(intake.in_work)} in work"
+            return
+        folders = f"{len(roots)} folder{'' if len(roots) == 1 else 's'}"
+        scanning = sum(root.state.scanning for root in roots)
+        if not self.is_armed:
+            yield f"Beginning to watch {folders}"
+        else:
+            yield f"Watching {folders}" + (f", comparing {scanning} of them" if scanning else "")
+        if intake.paused_since is not None:
+            yield "PAUSED (damd resume)"
+        if intake.waiting or intake.in_work:
+            yield f"{_files(intake.waiting)} waiting, {intake.in_work} in work"
+        absent = [root.tree.root for root in roots if root.state.backend is None and not root.state.scanning]
+        if absent and self.is_armed:
+            yield f"NOT THERE: {', '.join(absent)}"
+        if held := [root.tree.root for root in roots if root.held is not None and root.tree.root not in absent]:
+            yield f"HELD: {', '.join(held)} (damd roots list)"
+        if self.reload is not None and not self.reload.ok:
+            yield "the new configuration was REFUSED (damd status)"
+        elif self.reload is not None and self.reload.restart:
+            yield f"restart for: {', '.join(self.reload.restart)}"
+
+    def root_facts(self, root: WatchedRoot) -> dict[str, Any]:
+        """One root's, as plain JSON values."""
+        name, state, tally = root.tree.root, root.state, self.intake.tally.of(root.tree.root)
+        imported_at = tally.last_imported_at
+        return {
+            "name": name,
+            "path": readable(root.tree.folder),
+            "backend": state.backend,
+            "scanning": state.scanning,
+            "renewals": state.renewals,
+            "overflows": state.overflows,
+            "unwatched": state.unwatched,
+            "watches": state.watches,
+            "sightings": dict(state.sightings),
+            "held": root.held,
+            "waiting": self.intake.waiting_in(name),
+            "in_work": self.intake.in_work_in(name),
+            "oldest_s": round(self.intake.oldest_in(name), 1),
+            "outcomes": dict(tally.outcomes),
+            "imported_bytes": tally.imported_bytes,
+            "last_imported_at": imported_at.isoformat() if imported_at is not None else None,
+            "settings": root.settings.model_dump(mode="json", include=_TOLD),
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """All but what the catalogue knows, as plain JSON values."""
+        intake, now = self.intake, time.monotonic()
+        paused_since = intake.paused_since
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "state": str(self.config.state),
+            "config": str(self.path) if self.path is not None else None,
+            "started_at": self.started_at.isoformat(),
+            "paused_since": paused_since.isoformat() if paused_since is not None else None,
+            "reload": self.reload.told() if self.reload is not None else None,
+            "roots": [self.root_facts(root) for root in self.watching.roots],
+            "waiting": intake.waiting,
+            "oldest_s": round(intake.oldest_s, 1),
+            "in_work": intake.in_work,
+            "retrying": intake.retrying,
+            "files": list(islice(self._files_in_work(now), _MOST_FILES)),
+            "rates": intake.tally.rates(now_s=now),
+            "since_start": dict(intake.outcomes),
+        }
+
+    def _files_in_work(self, now: float) -> Iterator[dict[str, Any]]:
+        for path, root, queued in self.intake.files_in_work():
+            stage = queued.way.stage if queued.way is not None else None
+            yield {"path": readable(path), "root": root, "stage": stage, "since_s": round(now - queued.since, 1)}
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
