@@ -19,21 +19,27 @@ from PIL import Image
 DEADLINE_S = 30.0
 
 
+def _take_terminal() -> None:
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+
+
 class Daemon:
     """A ``damd run``, and the lines of its log."""
 
-    def __init__(self, *arguments: str | Path, **environment: str | Path) -> None:
+    def __init__(self, *arguments: str | Path, terminal: int | None = None, **environment: str | Path) -> None:
         self.mark = f"LC_DAMD_TEST={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "damd", "run", *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if terminal is None else terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **{key: str(each) for key, each in environment.items()}, name: value},
             start_new_session=True,
+            # The first terminal that the leader of a session opens is its own from then on (tty(4)).
+            preexec_fn=None if terminal is None else _take_terminal,  # noqa: PLW1509 - it only opens a file
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -96,8 +102,9 @@ def _environment(folder: Path) -> str:
 
 
 @contextmanager
-def running(*arguments: str | Path, **environment: str | Path) -> Iterator[Daemon]:
-    daemon = Daemon(*arguments, **environment)
+def running(*arguments: str | Path, terminal: int | None = None, **environment: str | Path) -> Iterator[Daemon]:
+    """A daemon, with nothing left of it at the end; with a terminal, on that one."""
+    daemon = Daemon(*arguments, terminal=terminal, **environment)
     try:
         yield daemon
     finally:

@@ -1,22 +1,14 @@
-"""The notify protocol against a real socket, and the unit against systemd's own tools."""
+"""The notify protocol against a real socket."""
 
 import os
-import shutil
 import socket
-import subprocess
 import uuid
 from collections.abc import Iterator
-from configparser import RawConfigParser
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
 from damd import systemd
-
-UNIT = Path(__file__).parent.parent / "systemd" / "damd.service"
-
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 
 
 def bound(address: str) -> socket.socket:
@@ -107,61 +99,3 @@ def test_the_watchdog_is_fed_at_half_of_its_patience(
             monkeypatch.setenv(name, value)
 
     assert systemd.watchdog_interval_s() == expected
-
-
-@pytest.fixture
-def unit(tmp_path: Path) -> Path:
-    """A copy that starts a program that exists, as `verify` demands."""
-    text = UNIT.read_text()
-    assert "ExecStart=/usr/bin/damd run --config " in text
-    copy = tmp_path / UNIT.name
-    copy.write_text(text.replace("/usr/bin/damd", shutil.which("true") or "/bin/true"))
-    return copy
-
-
-@needs_systemd
-def test_the_unit_is_clean_by_systemds_own_verdict(unit: Path) -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=no", unit], capture_output=True, text=True, check=False
-    )
-
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
-
-
-@needs_systemd
-def test_a_misspelt_key_in_the_unit_would_be_noticed(unit: Path) -> None:
-    unit.write_text(unit.read_text().replace("ProtectClock=", "ProtectClok="))
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--recursive-errors=no", unit], capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode != 0
-
-
-@needs_systemd
-def test_the_unit_exposes_little(unit: Path) -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=15", unit],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_unit_does_what_the_daemon_relies_on() -> None:
-    parser = RawConfigParser(strict=False)
-    parser.optionxform = str  # type: ignore[assignment, method-assign] # the documented way to keep capitals
-    parser.read(UNIT)
-    service = parser["Service"]
-
-    assert service["Type"] == "notify"
-    assert service["Restart"] == "on-failure"
-    assert service["RestartPreventExitStatus"] == "78"
-    assert service["KillMode"] == "mixed"
-    assert service["OOMPolicy"] == "continue"
-    assert {service[f"{kind}Directory"] for kind in ("State", "Configuration", "Runtime")} == {"damd"}
-    # These would hide the roots, the limits of inotify, or the owners of files.
-    assert not {"ProcSubset", "PrivateUsers", "WatchdogSec"} & set(service)
-    assert service["ProtectHome"] == "read-only"

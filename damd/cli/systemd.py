@@ -1,0 +1,79 @@
+"""``damd systemd``."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from damd.cli.application import ConfigOption, load
+
+systemd = typer.Typer(
+    no_args_is_help=True, help="Print what systemd needs to run damd as a service.", rich_markup_mode=None
+)
+
+
+@systemd.command()
+def unit(
+    user: Annotated[
+        bool, typer.Option("--user", help="Of a user's own service manager, instead of the machine's.")
+    ] = False,
+    template: Annotated[
+        bool, typer.Option("--template", help="Of which there may be several: damd@NAME reads /etc/damd/NAME.yaml.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Print the unit that starts this damd.
+
+    Without --config, its configuration is /etc/damd/damd.yaml, or with --user ~/.config/damd/damd.yaml.
+    """
+    from damd.units import service
+
+    if template and (user or config):
+        raise typer.BadParameter("it goes with neither --user nor --config", param_hint="--template")
+    program = service.installed_program()
+    absolute = Path(os.path.abspath(config)) if config else None  # noqa: PTH100 - Path.absolute() keeps `..`
+    if template:
+        text = service.template_unit(program)
+    elif user:
+        text = service.user_unit(program, absolute)
+    else:
+        text = service.service_unit(program, *filter(None, [absolute]))
+    _print(text)
+
+
+@systemd.command()
+def dropin(config: ConfigOption = Path("/etc/damd/damd.yaml")) -> None:
+    """Print the drop-in that tells the service of the configured folders: mounts, and what is read and written.
+
+    Best as root, who sees which of them the user damd cannot read.
+    """
+    from damd.units.dropin import service_dropin
+
+    _print(service_dropin(load(config, None)))
+
+
+@systemd.command()
+def sysusers() -> None:
+    """Print the snippet that makes the service's user, for /etc/sysusers.d/damd.conf."""
+    from damd.units import service
+
+    _print(service.template("sysusers.conf"))
+
+
+@systemd.command()
+def tmpfiles() -> None:
+    """Print the snippet that makes the service's folders, for /etc/tmpfiles.d/damd.conf."""
+    from damd.units import service
+
+    _print(service.template("tmpfiles.conf"))
+
+
+def _print(text: str) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # which systemd reads, whatever the terminal does
+    typer.echo(text, nl=False)

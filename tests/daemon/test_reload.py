@@ -1,0 +1,236 @@
+"""A daemon that is given another configuration while it runs."""
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import yaml
+from command_line import run_damd
+from daemons import Daemon, assert_is_whole, locations, make_pngs, query, running, until
+from pictures import make_picture
+
+from damd import control
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
+
+
+class Place:
+    """A configuration that is rewritten, and its folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "damd.yaml"
+        self.state = folder / "state"
+        self.inbox, self.other = folder / "inbox", folder / "other"
+        for made in (self.inbox, self.other):
+            made.mkdir()
+        self.write()
+
+    def write(self, **keys: Any) -> None:
+        settings: dict[str, Any] = {"state": str(self.state), "watch": [self.root(self.inbox)]}
+        self.config.write_text(yaml.safe_dump(settings | keys))
+
+    def root(self, folder: Path, **keys: Any) -> dict[str, Any]:
+        return {"path": str(folder), "settle": "100ms"} | keys
+
+    def ask(self, command: str, **details: Any) -> dict[str, Any]:
+        return anyio.run(lambda: control.ask(self.state, command, waits=True, **details))
+
+    def reload(self) -> dict[str, Any]:
+        return self.ask("reload")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def daemon(place: Place) -> Iterator[Daemon]:
+    with running("--config", place.config) as daemon:
+        daemon.wait_for("ready")
+        yield daemon
+        assert daemon.stop() == 0
+
+
+def test_roots_come_and_go_and_nothing_is_lost_between_them(place: Place, daemon: Daemon) -> None:
+    first, waiting = make_picture(place.inbox / "first.png"), make_picture(place.other / "waiting.png", size=(41, 40))
+    daemon.wait_for_import(first)
+    place.write(watch=[place.root(place.inbox), place.root(place.other)])
+    told = place.reload()
+    assert (told["ok"], told["changed"], told["problems"], told["restart"]) == (True, ["watch"], [], [])
+    daemon.wait_for_import(waiting)
+
+    place.write(watch=[place.root(place.other)])
+    assert place.reload()["ok"]
+    left = make_picture(place.inbox / "left alone.png", size=(42, 40))
+    daemon.wait_for_import(make_picture(place.other / "still.png", size=(43, 40)))
+    assert [root["name"] for root in place.ask("status")["roots"]] == ["other"]
+
+    place.write(watch=[place.root(place.inbox), place.root(place.other)])
+    assert place.reload()["ok"]
+    daemon.wait_for_import(left)
+    assert sorted(locations(place.state)) == [
+        ("inbox", "first.png"),
+        ("inbox", "left alone.png"),
+        ("other", "still.png"),
+        ("other", "waiting.png"),
+    ]
+    assert query(place.state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(0,)]
+
+
+def test_other_rules_for_what_is_ignored_count_at_once_for_all_that_is_there(place: Place, daemon: Daemon) -> None:
+    place.write(watch=[place.root(place.inbox, ignore=["drafts/"])])
+    assert place.reload()["changed"] == ["watch"]
+    (place.inbox / "drafts").mkdir()
+    draft, picture = make_picture(place.inbox / "drafts" / "a.png"), make_picture(place.inbox / "b.png", size=(41, 40))
+    daemon.wait_for_import(picture)
+    assert str(draft) not in daemon.imported()
+    place.write()
+    assert place.reload()["ok"]
+    daemon.wait_for_import(draft)
+
+
+def test_subscribers_come_and_go_and_one_that_stays_is_not_disturbed(place: Place, daemon: Daemon) -> None:
+    stays, comes = place.folder / "stays.jsonl", place.folder / "comes.jsonl"
+    staying = {"kind": "log", "file": str(stays)}
+    place.write(subscribers=[staying])
+    assert place.reload()["changed"] == ["subscribers"]
+    place.write(subscribers=[staying, {"kind": "log", "file": str(comes)}])
+    assert place.reload()["ok"]
+    make_picture(place.inbox / "a.png")
+    until(lambda: "a.png" in comes.read_text(), "the new one's line")
+    place.write(subscribers=[staying])
+    assert place.reload()["ok"]
+    make_picture(place.inbox / "b.png", size=(41, 40))
+    until(lambda: "b.png" in stays.read_text(), "the old one's line")
+    assert "a.png" in stays.read_text()
+    assert "a.png" in comes.read_text()
+    assert "b.png" not in comes.read_text()
+
+
+def test_a_command_hears_from_its_reload_on_and_what_it_is_owed_waits_while_it_is_gone(
+    place: Place, daemon: Daemon
+) -> None:
+    heard = place.folder / "heard"
+    command = {"kind": "command", "name": "note", "command": ["/bin/sh", "-c", f'echo "$DAMD_PATH" >> {heard}']}
+    daemon.wait_for_import(make_picture(place.inbox / "before.png"))
+    place.write(subscribers=[command])
+    assert place.reload()["ok"]
+    after = make_picture(place.inbox / "after.png", size=(41, 40))
+    until(lambda: heard.exists() and str(after) in heard.read_text(), "what the command was told")
+    assert heard.read_text().splitlines() == [str(after)]
+    (endpoint,) = place.ask("status")["endpoints"]
+    assert (endpoint["name"], endpoint["state"]) == ("note", "active")
+    place.write(subscribers=[])
+    assert place.reload()["ok"]
+    assert place.ask("status")["endpoints"] == []
+    assert query(place.state, "SELECT removed_at IS NOT NULL FROM endpoint WHERE name = 'note'") == [(1,)]
+
+
+def test_the_log_says_more_or_less_from_the_reload_on(place: Place, daemon: Daemon) -> None:
+    place.write(logging={"level": "error"})
+    assert place.reload()["changed"] == ["logging"]
+    make_picture(place.inbox / "unsaid.png")
+    assert place.ask("wait") == {"roots": ["inbox"]}
+    assert daemon.imported() == {}
+    place.write()
+    assert place.reload()["ok"]
+    daemon.wait_for_import(make_picture(place.inbox / "said.png", size=(41, 40)))
+
+
+def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, daemon: Daemon) -> None:
+    secret = {"kind": "webhook", "name": "a", "url": "http://127.0.0.1:1/", "secret": {"file": "/nowhere/secret"}}
+    for keys, problem in [
+        ({"watch": [place.root(place.folder), place.root(place.inbox)]}, "lies in"),
+        ({"thumbnail": {}}, "thumbnail: is not a known key"),
+        ({"watch": []}, "no folder is named"),
+        ({"subscribers": [secret]}, "/nowhere/secret"),
+        ({"watch": [place.root(place.other, name="inbox")]}, "which is still there"),
+        ({"plugins": ["json"]}, "restart"),
+    ]:
+        place.write(**keys)
+        told = place.reload()
+        assert not told["ok"], keys
+        assert problem in " ".join(told["problems"])
+        assert told["changed"] == []
+    assert place.ask("status")["reload"] == told
+    metrics = run_damd("status", "--metrics", "--config", place.folder / "none.yaml", "--state", place.state)
+    assert metrics.code == 78
+    assert "damd_config_last_reload_successful 0.0" in place.ask("metrics")["text"]
+    daemon.wait_for_import(make_picture(place.inbox / "a.png"))
+    place.config.unlink()
+    assert "cannot be read" in place.reload()["problems"][0]
+    place.write()
+    assert place.reload()["ok"]
+    assert "damd_config_last_reload_successful 1.0" in place.ask("metrics")["text"]
+
+
+def test_what_needs_a_restart_is_named_and_the_rest_counts(place: Place, daemon: Daemon) -> None:
+    keys = {"thumbnails": {"quality": 70}, "ingest": {"workers": 1}, "http": {"listen": "127.0.0.1:0"}}
+    place.write(watch=[place.root(place.inbox), place.root(place.other)], **keys)
+    told = place.reload()
+    assert (told["ok"], told["changed"], told["restart"]) == (True, ["watch"], ["ingest", "thumbnails", "http"])
+    daemon.wait_for_import(make_picture(place.other / "a.png"))
+    assert place.reload()["restart"] == ["ingest", "thumbnails", "http"], "it is said until it is done"
+
+
+def test_a_file_in_flight_ends_though_its_root_is_left(place: Place) -> None:
+    (place.folder / "plugins").mkdir()
+    (place.folder / "plugins" / "slow_plugin.py").write_text(SLOW)
+    place.write(plugins=["slow_plugin"])
+    go = place.folder / "go"
+    with running("--config", place.config, PYTHONPATH=place.folder / "plugins", GO=go) as daemon:
+        daemon.wait_for("ready")
+        picture = make_picture(place.inbox / "a.png")
+        until(lambda: place.ask("status")["in_work"] == 1, "the file is in work")
+        place.write(plugins=["slow_plugin"], watch=[place.root(place.other)])
+        reloads: list[dict[str, Any]] = []
+        reloading = threading.Thread(target=lambda: reloads.append(place.reload()))
+        reloading.start()
+        until(lambda: place.ask("status")["roots"] == [], "the root is left")
+        go.touch()
+        daemon.wait_for_import(picture)
+        reloading.join()
+        assert reloads[0]["ok"]
+        assert daemon.stop() == 0
+    assert list(locations(place.state)) == [("inbox", "a.png")]
+
+
+def test_a_storm_of_signals_while_files_arrive_loses_nothing_and_doubles_nothing(place: Place, daemon: Daemon) -> None:
+    heard = place.folder / "heard.jsonl"
+    log = {"kind": "log", "file": str(heard)}
+    for index in range(12):
+        make_pngs(place.inbox / f"batch{index}", 10)
+        rules = [f"*.never{index}"] if index % 3 else []
+        roots = [place.root(place.inbox, ignore=rules)]
+        place.write(watch=roots if index % 2 else [*roots, place.root(place.other)], subscribers=[log])
+        daemon.process.send_signal(signal.SIGHUP)
+    place.write(subscribers=[log])
+    assert place.reload()["ok"]
+    assert place.ask("wait") == {"roots": ["inbox"]}
+    assert len(locations(place.state)) == 120
+    assert_is_whole(place.state)
+    events = [json.loads(line) for line in heard.read_text().splitlines()]
+    ids = [event["id"] for event in events]
+    assert len(set(ids)) == len(ids)
+    assert query(place.state, "SELECT count(*) FROM event WHERE event_type = 'file.imported'") == [(120,)]
+
+
+SLOW = """
+import os
+import anyio
+from damd.ingest.process_by_hash import ProcessFileByHashCommand
+
+async def wait(cmd: ProcessFileByHashCommand) -> None:
+    while not await anyio.Path(os.environ["GO"]).exists():
+        await anyio.sleep(0.01)
+
+def setup(world):
+    world._systems[ProcessFileByHashCommand].insert(0, world._resolve(wait, ProcessFileByHashCommand))
+"""
