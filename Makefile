@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Also pins what builds the package, which `pip install -c` alone would not. A relative path: pip splits it at blanks.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip
 
-.PHONY: help install install-dev run test torture lint check format constraints clean
+.PHONY: help install install-dev run test torture lint check format docs constraints clean
 
 help:
 	@echo "make run      watch ./inbox, with the catalogue in ./damd-state"
@@ -59,6 +59,11 @@ check: test lint
 format: install-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# What is made from the program itself.
+docs: install-dev
+	$(BIN)/python -m damd.cli.manual > docs/cli.md
+	$(BIN)/damd config init --stdout > config.example.yaml
 
 # Resolves everything anew, for a deliberate update of the pinned versions.
 constraints:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -83,6 +84,15 @@ async def ask(state: Path, command: str, *, waits: bool = False, **details: Any)
     if "error" in answer:
         raise DamdError(str(answer["error"]))
     return answer
+
+
+def is_served(state: Path) -> bool:
+    """Whether a daemon listens on this state folder's socket; blocking."""
+    with suppress(OSError), _reachable(state) as path, socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(_ANSWER_TIMEOUT_S)
+        asking.connect(os.fspath(path))
+        return True
+    return False
 
 
 async def _serve_one(stream: SocketStream, answers: dict[str, Answer]) -> None:

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from damd.world import World
 
 EXIT_FAILURE = 1
+EXIT_USAGE = 2  # as typer ends
 EXIT_FILES_FAILED = 3
 EXIT_UNREACHABLE = 69  # EX_UNAVAILABLE of sysexits(3)
 EXIT_CONFIGURATION = 78  # EX_CONFIG of sysexits(3)
+EXIT_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
 
 ConfigOption = Annotated[
     Path | None,
@@ -55,6 +57,7 @@ application = typer.Typer(
     help="Watch folders, and turn what lands in them into a catalogue: hashed, deduplicated, described, announced.",
     epilog="To begin: damd run --watch DIR, then put a picture into DIR, then damd assets list.",
     no_args_is_help=True,
+    add_completion=False,  # its options would write into somebody's home: damd completion prints instead
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -105,7 +108,7 @@ def _end(error: BaseException) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILURE)
     if isinstance(error, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     if not isinstance(error, DamdError):
         raise error
     say(f"damd: {error}" if not isinstance(error, ConfigurationError) else str(error))
@@ -133,6 +136,7 @@ def load(config: Path | None, state: Path | None, **overrides: Any) -> Config:
     Raises:
         ConfigurationError: It is wrong.
     """
+    import damd.logs.bare  # noqa: F401 - before whatever else imports structlog
     from damd.config import load_config
 
     if state is not None:
@@ -154,6 +158,12 @@ async def open_existing(config: Config) -> AsyncIterator[World]:
         raise DamdError(f"There is no catalogue in {config.state} yet: damd run or damd ingest begins one")
     async with open_world(config, claims_roots=False) as world:
         yield world
+
+
+def note_missing_state(config: Config) -> None:
+    """Say so where the state folder is not there: it may be another one that is meant."""
+    if not config.state.exists():
+        say(f"There is no folder {config.state} yet, so nothing is known of it: is another one meant (--state)?")
 
 
 def say(words: str) -> None:

@@ -10,8 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable
-from damd.cli.status import ask_status, count_of_files, how_long, how_often, when
+from damd.cli.application import (
+    ConfigOption,
+    JsonOption,
+    StateOption,
+    load,
+    note_missing_state,
+    open_existing,
+    print_json,
+    printable,
+)
+from damd.cli.asking import ask_status
+from damd.cli.words import count_of_files, how_long, how_often, when
 
 if TYPE_CHECKING:
     from damd.config import Config
@@ -50,6 +60,7 @@ async def _explain(config: Config, paths: list[Path], as_json: bool) -> None:
                 print_json({**dataclasses.asdict(explanation), "words": said})
             else:
                 typer.echo(printable(" ".join(said)))
+    note_missing_state(config)
 
 
 @asynccontextmanager

@@ -9,8 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable, say
-from damd.cli.status import ask_status, at_work, count_of_files, when
+from damd.cli.application import (
+    ConfigOption,
+    JsonOption,
+    StateOption,
+    load,
+    note_missing_state,
+    open_existing,
+    print_json,
+    printable,
+    say,
+)
+from damd.cli.asking import ask_status
+from damd.cli.completion import root_names
+from damd.cli.status.standing import at_work
+from damd.cli.words import count_of_files, when
 from damd.errors import DaemonUnreachableError, DamdError
 
 if TYPE_CHECKING:
@@ -32,7 +45,10 @@ def list_roots(config: ConfigOption = None, state: StateOption = None, as_json: 
 
 @roots.command()
 def accept(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The root's name, as damd roots list shows it.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="The root's name, as damd roots list shows it.", autocompletion=root_names),
+    ],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,
@@ -55,6 +71,7 @@ async def _list(config: Config, as_json: bool) -> None:
             typer.echo("\n".join(map(printable, _lines(root))))
     if not described:
         say("There are no roots yet: damd run --watch DIR, or `watch:` in the configuration, makes one")
+    note_missing_state(config)
 
 
 async def _describe(config: Config) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def unit(
 
 @systemd.command()
 def dropin(config: ConfigOption = Path("/etc/damd/damd.yaml")) -> None:
-    """Print the drop-in that tells the service of the configured folders: mounts, and what is read and written.
+    """Print the drop-in for the configured folders.
 
     Best as root, who sees which of them the user damd cannot read.
     """
@@ -59,7 +59,7 @@ def dropin(config: ConfigOption = Path("/etc/damd/damd.yaml")) -> None:
 
 @systemd.command()
 def sysusers() -> None:
-    """Print the snippet that makes the service's user, for /etc/sysusers.d/damd.conf."""
+    """Print what makes the service's user: /etc/sysusers.d/damd.conf."""
     from damd.units import service
 
     _print(service.template("sysusers.conf"))
@@ -67,7 +67,7 @@ def sysusers() -> None:
 
 @systemd.command()
 def tmpfiles() -> None:
-    """Print the snippet that makes the service's folders, for /etc/tmpfiles.d/damd.conf."""
+    """Print what makes its folders: /etc/tmpfiles.d/damd.conf."""
     from damd.units import service
 
     _print(service.template("tmpfiles.conf"))

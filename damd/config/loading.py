@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -69,6 +70,22 @@ def read_config(
     if config is None or document.problems():
         raise ConfigurationError(document.problems())
     return config, document
+
+
+def state_as_written(path: Path | None, *, environment: Mapping[str, str] | None = None) -> Path:
+    """The state folder of a configuration of which the rest, or all, may be wrong: then its default; blocking.
+
+    Raises:
+        ConfigurationError: There is no default either.
+    """
+    document = Document()
+    with suppress(ConfigurationError):
+        document = read_document(path) if path is not None else document
+    apply_variables(document, os.environ if environment is None else environment)
+    try:
+        return Config.model_validate({"state": document.values["state"]}).state
+    except (KeyError, ValidationError):
+        return Config().state
 
 
 def _literal(value: Any) -> Any:

@@ -171,6 +171,23 @@ def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, 
     assert "damd_config_last_reload_successful 1.0" in place.ask("metrics")["text"]
 
 
+@pytest.mark.parametrize("wrong", ["watch: [{path: 7}]\nstate: STATE\n", "watch: [\nstate: STATE\n"])
+def test_who_asks_with_a_wrong_file_is_told_why_it_is_refused(place: Place, daemon: Daemon, wrong: str) -> None:
+    place.config.write_text(wrong.replace("STATE", str(place.state)))
+    asked = {"XDG_DATA_HOME": "/nowhere", "STATE_DIRECTORY": str(place.state)}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in asked.items():
+            patched.setenv(name, value)
+        told = run_damd("reload", "--config", place.config)
+        assert told.code == 78
+        assert f"{place.config}:" in told.err
+        assert "is refused" in told.err
+        shown = run_damd("status", "--config", place.config)
+    assert shown.code == 0
+    assert "refused" in shown.out.lower()
+    daemon.wait_for("the new configuration is refused, the old one stays")
+
+
 def test_what_needs_a_restart_is_named_and_the_rest_counts(place: Place, daemon: Daemon) -> None:
     keys = {"thumbnails": {"quality": 70}, "ingest": {"workers": 1}, "http": {"listen": "127.0.0.1:0"}}
     place.write(watch=[place.root(place.inbox), place.root(place.other)], **keys)

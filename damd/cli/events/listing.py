@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable, say
+from damd.cli.completion import endpoint_names
 from damd.cli.events.asking import (
     MOST_EVENTS,
     SinceOption,
@@ -33,7 +34,11 @@ def list_events(
     types: TypeOption = None,
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Only what there is a delivery of to this endpoint, and how that went."),
+        typer.Option(
+            metavar="NAME",
+            autocompletion=endpoint_names,
+            help="Only what there is a delivery of to this endpoint, and how that went.",
+        ),
     ] = None,
     owed: Annotated[bool, typer.Option("--owed", help="Only what is not delivered yet, and why.")] = False,
     limit: Annotated[

@@ -20,6 +20,7 @@ from damd.cli.application import (
     printable,
     say,
 )
+from damd.cli.completion import endpoint_names
 from damd.cli.events.asking import (
     SinceOption,
     TypeOption,
@@ -79,7 +80,12 @@ def replay(
     until: UntilOption = None,
     types: TypeOption = None,
     endpoint: Annotated[
-        str | None, typer.Option(metavar="NAME", help="To this endpoint alone; without it, to every one.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=endpoint_names,
+            help="To this endpoint alone; without it, to every one.",
+        ),
     ] = None,
     missing: Annotated[
         bool,
@@ -194,7 +200,7 @@ def _why_parked(endpoint: Endpoint | None, *, is_configured: bool) -> str | None
 
 
 async def _daemon_runs(config: Config) -> bool:
-    from damd.cli.status import ask_status
+    from damd.cli.asking import ask_status
 
     try:
         return await ask_status(config) is not None

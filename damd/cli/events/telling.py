@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from damd.cli.application import print_json, printable
-from damd.cli.status import how_often
+from damd.cli.words import how_often
 
 if TYPE_CHECKING:
     from damd.catalogue.store import Catalogue

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable, say
-from damd.cli.status import count_of_events, trouble_of, when
+from damd.cli.completion import endpoint_names
+from damd.cli.status.standing import trouble_of
+from damd.cli.words import count_of_events, when
 
 if TYPE_CHECKING:
     from damd.config import Config
@@ -21,7 +23,10 @@ _OF_CATALOGUE = (
 )
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The endpoint's name, as damd webhooks list shows it.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="The endpoint's name, as damd webhooks list shows it.", autocompletion=endpoint_names
+    ),
 ]
 
 

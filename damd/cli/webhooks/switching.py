@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, say
-from damd.cli.status import ask_status, count_of_events, when
+from damd.cli.asking import ask_status
 from damd.cli.webhooks.listing import NameArgument, configured, describe, described, unknown_endpoint
+from damd.cli.words import count_of_events, when
 
 if TYPE_CHECKING:
     from sqlmodel import Session
