@@ -44,7 +44,7 @@ test: install-dev
 	$(BIN)/pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=worksteal
 
 # ORDEAL: burst, overflow, kill, malformed, moved_in, slow, atomic, watch_limit, unmount, full_disk, hostile, permission, deep, wide,
-# renames or notifications. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
+# renames, notifications or reloads. TORTURE_SCALE=0.02 tries them small, TORTURE_KEEP=1 keeps their folders.
 torture: install-dev
 	$(BIN)/pytest tests/torture --verbose -k "$(ORDEAL)"
 

@@ -73,8 +73,7 @@ def test_a_service_s_life_is_told_from_its_start_by_reloads_good_and_bad_to_its_
     folder: Path, manager: Manager
 ) -> None:
     config = write_config(folder)
-    asked = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "200000"}
-    with running("--config", config, **asked) as daemon:
+    with running("--config", config, NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="200000") as daemon:
         manager.hear_until(lambda message: message.get("READY") == "1")
         assert manager.told == ["READY"], "nothing but signs of life before the watches are armed"
         manager.hear_until(lambda message: message.get("STATUS") == "Watching 1 folder")
@@ -125,8 +124,14 @@ def test_while_no_file_makes_progress_the_watchdog_is_told_nothing(folder: Path,
     (folder / "plugins" / "stuck_plugin.py").write_text(STUCK)
     make_picture(folder / "inbox" / "a.png")
     config = write_config(folder, plugins=["stuck_plugin"], ingest={"timeout": "100ms"})
-    asked = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "100000", "PYTHONPATH": folder / "plugins"}
-    with running("--config", config, GO=folder / "go", **asked) as daemon:
+    with running(
+        "--config",
+        config,
+        NOTIFY_SOCKET=manager.path,
+        WATCHDOG_USEC="100000",
+        PYTHONPATH=folder / "plugins",
+        GO=folder / "go",
+    ) as daemon:
         daemon.wait_for("no file makes progress any more: the watchdog is told nothing until one does")
         while manager.messages[-1:] != [{"MARK": "1"}]:  # all that was sent before
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:

@@ -146,14 +146,15 @@ def test_the_log_says_more_or_less_from_the_reload_on(place: Place, daemon: Daem
 
 def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, daemon: Daemon) -> None:
     secret = {"kind": "webhook", "name": "a", "url": "http://127.0.0.1:1/", "secret": {"file": "/nowhere/secret"}}
-    for keys, problem in [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"watch": [place.root(place.folder), place.root(place.inbox)]}, "lies in"),
         ({"thumbnail": {}}, "thumbnail: is not a known key"),
         ({"watch": []}, "no folder is named"),
         ({"subscribers": [secret]}, "/nowhere/secret"),
         ({"watch": [place.root(place.other, name="inbox")]}, "which is still there"),
         ({"plugins": ["json"]}, "restart"),
-    ]:
+    ]
+    for keys, problem in wrong:
         place.write(**keys)
         told = place.reload()
         assert not told["ok"], keys

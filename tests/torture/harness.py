@@ -76,10 +76,10 @@ class Ordeal:
         """
         common = {"unsupported": "catalogue", "rescan": "1h"} | settings
         roots = [{"path": str(path), "name": name, **common} for name, path in self.roots.items()]
-        self._config.write_text(yaml.safe_dump({"state": str(self.state), "watch": roots} | self.sections))
+        self.config.write_text(yaml.safe_dump({"state": str(self.state), "watch": roots} | self.sections))
 
     @property
-    def _config(self) -> Path:
+    def config(self) -> Path:
         return self.folder / "damd.yaml"
 
     @property
@@ -92,7 +92,7 @@ class Ordeal:
         with self.log.open("ab") as log:
             self._started_at = log.tell()
             self.process = subprocess.Popen(
-                [*self.wrapper, sys.executable, "-m", "damd", "run", "--config", str(self._config)],
+                [*self.wrapper, sys.executable, "-m", "damd", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
