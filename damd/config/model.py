@@ -166,8 +166,8 @@ class Config(Settings, json_schema_extra={"examples": [{"state": "~/.local/share
     events: EventSettings = EventSettings()
     """What is remembered of what happened."""
     subscribers: Annotated[tuple[SubscriberEntry, ...], AfterValidator(_check_subscribers)] = (LogSettings(),)
-    """Who is told of what damd has done. Whoever names any names them all: without `kind: log` the log has no
-    events."""
+    """Who is told of what damd has done. Whoever names any names them all: without `kind: log` the log has of
+    events only failures and held roots."""
     plugins: Annotated[tuple[str, ...], AfterValidator(_check_plugins)] = ()
     """Modules of your own with a function setup(world), by their dotted names. They are imported first, so that they
     can bring kinds of subscribers and media."""
