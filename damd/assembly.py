@@ -28,6 +28,7 @@ from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.media import FAMILIES
 from damd.media.base import Families
 from damd.mounts import Mounts
+from damd.patience import real_path
 from damd.sandbox import Sandbox
 from damd.similarity.resource import Similarity
 from damd.thumbnails import Thumbnails, in_use
@@ -152,7 +153,7 @@ def _wanted_roots(config: Config, known: Mapping[str, bytes]) -> list[Place]:
     """
     wanted, problems = [], []
     for name, root in config.roots.items():
-        path = os.path.realpath(os.fsencode(root.path))
+        path = os.fsencode(real_path(root.path))
         wanted.append(Place(name, path))
         if known.get(name, path) != path and Path(os.fsdecode(known[name])).is_dir():
             other = readable(known[name])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -13,6 +14,11 @@ import anyio.from_thread
 import anyio.lowlevel
 
 _ANSWER_S = 5.0  # for one look at the disk
+
+_REAL_PATH_S = 2.0
+_SILENT_FOR_S = 30.0
+_silent: dict[str, float] = {}
+"""Paths that did not answer, and until when, in monotonic seconds, nobody asks for them again."""
 
 Result = TypeVar("Result")
 
@@ -51,3 +57,18 @@ def why_unlistable(folder: bytes) -> str | None:
     except OSError as error:
         return error.strerror
     return None
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """The path with no links in it; as it is spelt where a mount that is dead does not answer. Blocks 2 s at most."""
+    spelt = os.path.abspath(path)  # noqa: PTH100 - as a string, and with its `..` resolved
+    if _silent.get(spelt, 0.0) > time.monotonic():
+        return spelt
+    found: list[str] = []
+    looking = threading.Thread(target=lambda: found.append(os.path.realpath(spelt)), daemon=True)
+    looking.start()
+    looking.join(_REAL_PATH_S)
+    if not found:
+        _silent[spelt] = time.monotonic() + _SILENT_FOR_S
+        return spelt
+    return found[0]

@@ -19,6 +19,7 @@ from damd.catalogue.engine import CatalogueSettings
 from damd.documents import Location
 from damd.errors import ConfigurationError
 from damd.events import Subscription
+from damd.patience import real_path
 from damd.relay.settings import EventSettings
 from damd.sandbox import SandboxSettings
 from damd.settings import AbsolutePath, Settings
@@ -94,8 +95,7 @@ def _clashes(roots: tuple[RootSettings, ...], index: int) -> Iterator[tuple[Loca
 
 
 def _real(path: Path) -> Path:
-    # Unlike Path.resolve(), this takes a loop of symbolic links as it is.
-    return Path(os.path.realpath(path))
+    return Path(real_path(path))
 
 
 def subscriber_type(entry: Any) -> type[Settings] | None:

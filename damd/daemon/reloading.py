@@ -20,6 +20,8 @@ from damd.errors import ConfigurationError, DamdError
 
 _log = structlog.get_logger(__name__)
 
+_ANSWER_S = 30.0
+
 NEEDS_RESTART = ("state", "catalogue", "ingest", "thumbnails", "similarity", "plugins", "http")
 """The keys that count from the next start on: processes, files and tables are made of them."""
 
@@ -60,6 +62,7 @@ class Reloader:
         self._apply = apply
         self._asked = self._done = 0
         self._changed = anyio.Event()
+        self._threads = anyio.CapacityLimiter(2)
 
     def ask(self) -> int:
         """Have the configuration read again soon; returns the number of what was asked."""
@@ -114,11 +117,16 @@ class Reloader:
         return Reload(at=datetime.now(UTC), ok=True, changed=changed, restart=restart)
 
     async def _read(self, old: Config) -> Config:
+        look = functools.partial(anyio.to_thread.run_sync, limiter=self._threads, abandon_on_cancel=True)
         try:
-            config = await anyio.to_thread.run_sync(self._source.read, old.plugins)
-            problems = await anyio.to_thread.run_sync(functools.partial(check_environment, config, roots=False))
+            with anyio.fail_after(_ANSWER_S):
+                config: Config = await look(self._source.read, old.plugins)
+                problems: list[str] = await look(functools.partial(check_environment, config, roots=False))
         except DamdError:
             raise
+        except TimeoutError:
+            text = f"it cannot be checked: a file or a folder that it names has not answered for {_ANSWER_S:g} s"
+            raise ConfigurationError([text]) from None
         except Exception as error:
             # A plugin's settings may raise anything; the daemon that runs must not end of it.
             _log.exception("the new configuration cannot be checked")
