@@ -123,10 +123,17 @@ class CatalogueUnavailableError(CatalogueError):
 
 
 class CatalogueInUseError(CatalogueError):
-    """Another daemon runs on this catalogue."""
+    """Another daemon runs on this catalogue.
 
-    def __init__(self, state: str, holder: str) -> None:
-        super().__init__(f"Another damd ({holder}) already runs on {state}: stop it first, or name another --state")
+    Args:
+        where: The state folder or the database, without a password.
+        holder: Who runs on it.
+        instead: What else may be named.
+    """
+
+    def __init__(self, where: str, holder: str, *, instead: str = "another --state") -> None:
+        self.holder = holder
+        super().__init__(f"Another damd ({holder}) already runs on {where}: stop it first, or name {instead}")
 
 
 class WatchError(DamdError):

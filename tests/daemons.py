@@ -26,20 +26,22 @@ def _take_terminal() -> None:
 class Daemon:
     """A ``damd run``, and the lines of its log."""
 
-    def __init__(self, *arguments: str | Path, terminal: int | None = None, **environment: str | Path) -> None:
+    terminal: int | None = None
+
+    def __init__(self, *arguments: str | Path, **environment: str | Path) -> None:
         self.mark = f"LC_DAMD_TEST={uuid.uuid4().hex}"
         name, _, value = self.mark.partition("=")
         self.lines: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "damd", "run", *map(str, arguments)],
-            stdin=subprocess.DEVNULL if terminal is None else terminal,
+            stdin=subprocess.DEVNULL if self.terminal is None else self.terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, **{key: str(each) for key, each in environment.items()}, name: value},
             start_new_session=True,
             # The first terminal that the leader of a session opens is its own from then on (tty(4)).
-            preexec_fn=None if terminal is None else _take_terminal,  # noqa: PLW1509 - it only opens a file
+            preexec_fn=None if self.terminal is None else _take_terminal,  # noqa: PLW1509 - it only opens a file
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -102,9 +104,26 @@ def _environment(folder: Path) -> str:
 
 
 @contextmanager
-def running(*arguments: str | Path, terminal: int | None = None, **environment: str | Path) -> Iterator[Daemon]:
-    """A daemon, with nothing left of it at the end; with a terminal, on that one."""
-    daemon = Daemon(*arguments, terminal=terminal, **environment)
+def running(*arguments: str | Path, **environment: str | Path) -> Iterator[Daemon]:
+    """A daemon, with nothing left of it at the end."""
+    with _ending(Daemon(*arguments, **environment)) as daemon:
+        yield daemon
+
+
+@contextmanager
+def running_on(terminal: int, *arguments: str | Path) -> Iterator[Daemon]:
+    """The same, of which this is the terminal."""
+
+    class OnTerminal(Daemon):
+        pass
+
+    OnTerminal.terminal = terminal
+    with _ending(OnTerminal(*arguments)) as daemon:
+        yield daemon
+
+
+@contextmanager
+def _ending(daemon: Daemon) -> Iterator[Daemon]:
     try:
         yield daemon
     finally:

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from damd.metrics import EndpointNumbers, Numbers, Outbox, RootNumbers, exposition, exposition_for
+from damd.metrics import EndpointNumbers, Numbers, Outbox, RootNumbers
+from damd.metrics.exposition import exposition, exposition_for
 from damd.stages import StageNumbers
 
 PROJECT = Path(__file__).parent.parent

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlmodel import Session
 
 from damd.catalogue.tables import Table, table_of
 
-Insert = sqlite.Insert | postgresql.Insert
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
-_INSERTS: dict[str, Callable[..., Insert]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+    Insert = sqlite.Insert | postgresql.Insert
 
 
 def dialect_of(session: Session) -> str:
@@ -21,4 +22,9 @@ def dialect_of(session: Session) -> str:
 
 def insert_into(dialect: str, kind: type[Table]) -> Insert:
     """An insert in this dialect."""
-    return _INSERTS[dialect](table_of(kind))
+    if dialect == "postgresql":
+        # With the dialects of all of its drivers: too much for whoever has a file.
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table_of(kind))
+    return sqlite.insert(table_of(kind))

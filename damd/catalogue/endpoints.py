@@ -35,10 +35,13 @@ starts, whoever is attached hears of these."""
 
 _HEALTHY: dict[str, Any] = {"failing_since": None, "failing_s": 0.0}
 
+# Made once: an idle daemon asks for them all the time.
+_KNOWN = select(Endpoint).where(Endpoint.name != UPGRADED).order_by(col(Endpoint.name))
+
 
 def known_endpoints(session: Session) -> list[Endpoint]:
     """All that the catalogue was ever told of, by name; those that were removed, too."""
-    return list(session.exec(select(Endpoint).where(Endpoint.name != UPGRADED).order_by(col(Endpoint.name))))
+    return list(session.exec(_KNOWN))
 
 
 def are_attached(endpoints: Sequence[Endpoint], subscriptions: Mapping[str, Subscription]) -> bool:

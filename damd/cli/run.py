@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import sys
 import threading
@@ -35,6 +36,7 @@ def run(
     Runs until Ctrl-C or SIGTERM, which let it finish the files in work; a second one ends it at once. SIGHUP, or damd
     reload, reads the configuration again. No configuration is needed: damd run --watch DIR
     """
+    gc.disable()  # what is imported stays: to look through it again and again is a good part of the start
     import anyio
 
     import damd.logs.bare  # noqa: F401 - before whatever else imports structlog
@@ -43,6 +45,8 @@ def run(
     overrides: dict[str, Any] = {"watch": [{"path": str(folder)} for folder in watch]} if watch else {}
     settings = load(config, state, **overrides)
     logs.configure(settings.logging.level, settings.logging.format)
+    gc.freeze()
+    gc.enable()
     faulthandler.enable()  # systemd's watchdog ends with SIGABRT a process that hangs: then it says where
     overrides |= {"state": str(state)} if state is not None else {}
     anyio.run(daemon.run, settings, daemon.Source(path=config, overrides=overrides))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import anyio
+import anyio.to_thread
 from sqlmodel import Session
 
 from damd import __version__, control
@@ -18,7 +19,7 @@ from damd.catalogue.tables import now
 from damd.daemon.reloading import Reloader
 from damd.daemon.standing import Standing
 from damd.errors import CatalogueUnavailableError, DamdError
-from damd.metrics import EndpointNumbers, Numbers, Outbox, RootNumbers, exposition
+from damd.metrics import EndpointNumbers, Numbers, Outbox, RootNumbers
 from damd.relay.relay import Relay
 from damd.watch.root import WatchedRoot
 from damd.world import World
@@ -131,7 +132,8 @@ class Answers:
 
     async def _exposition(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """What Prometheus reads."""
-        return {"text": exposition(await self.metrics())}
+        numbers = await self.metrics()
+        return {"text": await anyio.to_thread.run_sync(_exposition, numbers)}
 
     async def _explain(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Where a path stands that the intake knows."""
@@ -198,6 +200,12 @@ class Answers:
     async def _reload(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """Read the configuration again, and tell what came of it."""
         return (await self._reloader.reload()).told()
+
+
+def _exposition(numbers: Numbers) -> str:
+    from damd.metrics.exposition import exposition  # it takes its time, and most daemons are never asked
+
+    return exposition(numbers)
 
 
 def _endpoint_numbers(session: Session, state: Mapping[str, Any], at: datetime) -> EndpointNumbers:

@@ -8,7 +8,6 @@ end, and the rest is found again at the next start.
 from __future__ import annotations
 
 import functools
-import os
 import resource
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -19,6 +18,7 @@ import structlog
 
 from damd import control, logs, systemd
 from damd.assembly import folders_of, forget_what_is_read_now, open_world, register_systems, renew_roots
+from damd.catalogue.sole import Hold, sole_daemon, this_daemon
 from damd.catalogue.store import Catalogue
 from damd.checks.environment import check_environment
 from damd.config import Config
@@ -70,13 +70,15 @@ async def run(config: Config, source: Source | None = None) -> None:
     async with AsyncExitStack() as stack:
         await anyio.to_thread.run_sync(make_state_folder, config.state)
         _raise_descriptor_limit()
-        stack.enter_context(locked(config.state, f"process {os.getpid()}"))
+        stack.enter_context(locked(config.state, this_daemon()))
+        # Before the catalogue is opened, which may change its schema under another daemon.
+        hold = await stack.enter_async_context(sole_daemon(config.catalogue, config.state))
         # Entered before the World, and so left after the last of its events.
         subscribing, subscribers = await stack.enter_async_context(Subscribing.opened(_entries(config)))
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
         await forget_what_is_read_now(world, config)
-        await Daemon(config, source or Source(), world, subscribing, subscribers).run()
+        await Daemon(config, source or Source(), world, subscribing, subscribers, hold).run()
 
 
 def _entries(config: Config) -> Sequence[Settings]:
@@ -94,10 +96,12 @@ class Daemon:
         world: World,
         subscribing: Subscribing,
         subscribers: Sequence[Subscriber],
+        hold: Hold,
     ) -> None:
         self._world = world
         self._subscribing = subscribing
         self._subscribers = subscribers
+        self._hold = hold
         self._relay = Relay(world.get_resource(Catalogue), subscribers, keep=config.events.keep)
         self._relay.listen(world)
         self._listeners = Listeners(subscribers)
@@ -127,7 +131,7 @@ class Daemon:
             tasks.start_soon(self._take_in)
             tasks.start_soon(self._supervision.feed_watchdog)
             tasks.start_soon(self._supervision.keep_status)
-            tasks.start_soon(mind_state, config)
+            tasks.start_soon(mind_state, config, self._hold)
             answers = Answers(self._world, self._standing, self._relay, self._reloader)
             await tasks.start(functools.partial(control.serve, config.state, answers.by_command))
             if config.http is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from damd.catalogue.engine import STATE_MODE
+from damd.catalogue.sole import Hold
 from damd.config import Config
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
 
@@ -54,21 +55,31 @@ def locked(state: Path, holder: str) -> Iterator[None]:
         yield
 
 
-async def mind_state(config: Config) -> None:
-    """Run for as long as the lock and the catalogue are there: what is written to others, nobody will ever read.
+async def mind_state(config: Config, hold: Hold) -> None:
+    """Run for as long as the locks and the catalogue are there: what is written to others, nobody will ever read.
+
+    Args:
+        config: Where they are.
+        hold: The catalogue's lock.
 
     Raises:
-        CatalogueError: One of them was removed or replaced.
+        CatalogueError: One of them was removed or replaced, or another daemon runs on the catalogue now.
     """
     thread = anyio.CapacityLimiter(1)
-    files = [config.state / LOCK, config.catalogue.file_in(config.state)]
-    look = functools.partial(anyio.to_thread.run_sync, limiter=thread, abandon_on_cancel=True)
-    kept = {file: await look(_identity, file) for file in files if file is not None}
+    files = [file for file in (config.state / LOCK, config.catalogue.file_in(config.state)) if file is not None]
+    look = functools.partial(anyio.to_thread.run_sync, _identities, files, limiter=thread, abandon_on_cancel=True)
+    kept = await look()
     while True:
         await anyio.sleep(_MIND_STATE_S)
-        for file, identity in kept.items():
-            if await look(_identity, file) != identity:
+        found = await look()
+        for file in files:
+            if found[file] != kept[file]:
                 raise CatalogueError(f"{file} was removed or replaced while damd ran: start damd again")
+        await hold.still_holds()
+
+
+def _identities(files: Sequence[Path]) -> dict[Path, tuple[int, int] | None]:
+    return {file: _identity(file) for file in files}
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

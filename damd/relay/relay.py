@@ -38,6 +38,8 @@ from damd.world import World
 _log = structlog.get_logger(__name__)
 
 _FANNED_OUT_TOGETHER = 500
+_UNHURRIED_S = 15.0
+"""Between two looks while nobody is served: what others commit is then only made ready to be forgotten."""
 _TOLERANCE = timedelta(seconds=5)
 """By so much a clock may be set right without anybody noticing."""
 
@@ -77,7 +79,8 @@ class Relay:
             to `damd.relay.listeners`.
         keep: How long events are remembered, once nobody waits for them.
         clock: The present moment, with its time zone; decides what is due.
-        poll_interval: How soon what other processes committed, or what is due again, is noticed.
+        poll_interval: How soon what other processes committed, or what is due again, is noticed; each second less costs
+            an idle daemon another tenth of a per cent of a processor.
         min_interval: The least time between two looks: what a busy import commits within it is fetched together, since
             for one event alone a look costs a good part of what its import did.
         rng: Where the jitter of the waits comes from.
@@ -90,7 +93,7 @@ class Relay:
         *,
         keep: timedelta = KEEP,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        poll_interval: timedelta = timedelta(seconds=1),
+        poll_interval: timedelta = timedelta(seconds=2),
         min_interval: timedelta = timedelta(milliseconds=500),
         rng: random.Random | None = None,
     ) -> None:
@@ -133,9 +136,16 @@ class Relay:
                 self._woken = anyio.Event()
                 with suppress(CatalogueUnavailableError):
                     await self._look()
-                await anyio.sleep(self._min_interval_s)
-                with anyio.move_on_after(self._poll_interval_s):
-                    await self._woken.wait()
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Until it is woken, but not before the least time is over; else until it is time for a look."""
+        rested_at = anyio.current_time() + self._min_interval_s
+        poll_interval_s = self._poll_interval_s if self._served else max(self._poll_interval_s, _UNHURRIED_S)
+        # One wait where nothing happens, which is most of the time: an idle daemon should cost nothing.
+        with anyio.move_on_after(self._min_interval_s + poll_interval_s):
+            await self._woken.wait()
+            await anyio.sleep_until(rested_at)
 
     async def change(self, subscribers: Sequence[Subscriber], *, keep: timedelta) -> None:
         """Serve these from now on, while it runs; those that are the same objects are served on undisturbed.

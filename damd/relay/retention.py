@@ -39,19 +39,23 @@ class Retention:
 
     def wake(self) -> None:
         """Look whether it is time."""
-        self._woken.set()
+        if self._is_due(self._clock()):
+            self._woken.set()
 
     async def run(self) -> None:
         """Forget until cancelled."""
         while True:
             self._woken = anyio.Event()
             now = self._clock()
-            # An hour that has not begun yet is of a clock that went back.
-            if self._done_at is None or not self._done_at <= now < self._done_at + _EVERY:
+            if self._is_due(now):
                 with suppress(CatalogueUnavailableError):  # the next look tries again
                     await self._forget(now)
                     self._done_at = now
             await self._woken.wait()
+
+    def _is_due(self, now: datetime) -> bool:
+        # An hour that has not begun yet is of a clock that went back.
+        return self._done_at is None or not self._done_at <= now < self._done_at + _EVERY
 
     async def _forget(self, now: datetime) -> None:
         events, parked = 0, Counter[str]()

@@ -6,7 +6,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from damd.metrics import exposition_for
+from damd.metrics.exposition import exposition_for
 from damd.web.pages import asking
 
 

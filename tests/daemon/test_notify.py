@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from daemons import DEADLINE_S, Daemon, running
+from daemons import DEADLINE_S, Daemon, running, running_on
 from pictures import make_picture
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
@@ -93,7 +93,7 @@ def test_a_service_s_life_is_told_from_its_start_by_reloads_good_and_bad_to_its_
         reload(daemon)
         manager.hear_until(lambda message: "REFUSED" in message.get("STATUS", ""))
         assert manager.told == ["RELOADING", "READY", "STATUS"], "ready also where the new configuration is refused"
-        (refused,) = daemon.logged("the new configuration is refused, the old one stays")
+        refused = daemon.wait_for("the new configuration is refused, the old one stays")
         assert [problem.split(": ")[1] for problem in refused["problems"]] == ["watch.0.path", "thumbnail"]
 
         manager.messages.clear()
@@ -111,7 +111,7 @@ def test_a_service_s_life_is_told_from_its_start_by_reloads_good_and_bad_to_its_
 
 def test_a_signal_on_a_terminal_that_is_gone_ends_the_daemon(folder: Path) -> None:
     leader, terminal = os.openpty()
-    with running("--watch", folder / "inbox", "--state", folder / "state", terminal=terminal) as daemon:
+    with running_on(terminal, "--watch", folder / "inbox", "--state", folder / "state") as daemon:
         os.close(terminal)
         daemon.wait_for("ready")
         os.close(leader)  # the kernel sends SIGHUP to those whose terminal it was
@@ -123,7 +123,7 @@ def test_while_no_file_makes_progress_the_watchdog_is_told_nothing(folder: Path,
     (folder / "plugins").mkdir()
     (folder / "plugins" / "stuck_plugin.py").write_text(STUCK)
     make_picture(folder / "inbox" / "a.png")
-    config = write_config(folder, plugins=["stuck_plugin"], ingest={"timeout": "100ms"})
+    config = write_config(folder, plugins=["stuck_plugin"])
     with running(
         "--config",
         config,
