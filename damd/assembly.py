@@ -6,12 +6,13 @@ import functools
 import importlib
 import os
 import traceback
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import anyio.to_thread
 from sqlalchemy import Engine
+from sqlmodel import Session
 
 from damd.catalogue.endpoints import are_attached, attach, known_endpoints
 from damd.catalogue.engine import make_engine
@@ -22,13 +23,13 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import Root, Table, now
 from damd.config import Config
 from damd.errors import ConfigurationError
-from damd.events import readable
+from damd.events import Subscription, readable
 from damd.ingest import HANDLERS
 from damd.ingest.policy import RootPolicies, RootPolicy
 from damd.media import FAMILIES
 from damd.media.base import Families
 from damd.mounts import Mounts
-from damd.patience import real_path
+from damd.patience import is_folder, real_path
 from damd.sandbox import Sandbox
 from damd.similarity.resource import Similarity
 from damd.thumbnails import Thumbnails, in_use
@@ -92,26 +93,42 @@ def _set_up(plugin: str, world: World) -> None:
         raise ConfigurationError([f"plugins: setup(world) of {plugin} failed ({what})"]) from error
 
 
-async def folders_of(world: World, config: Config) -> dict[str, bytes]:
-    """The real paths of the configured roots' folders, by their names, if they can be those of this catalogue.
+async def places_of(world: World, config: Config) -> list[Place]:
+    """The configured roots, each by its name and the real path of its folder, if they can be those of this catalogue.
 
     Raises:
         ConfigurationError: A root's name already means another folder, which is still there.
         CatalogueUnavailableError: The catalogue cannot be asked now.
     """
     known = await world.get_resource(Catalogue).read(known_roots)
-    wanted = await anyio.to_thread.run_sync(_wanted_roots, config, {root.name: root.path for root in known})
-    return {place.root: place.path for place in wanted}
+    look = functools.partial(_wanted_roots, config, {root.name: root.path for root in known})
+    return await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
 
 
-async def renew_roots(world: World, config: Config) -> None:
-    """Have the roots of another configuration in this World from now on; nothing may be in work in those that left.
+async def take_over(
+    world: World, config: Config, places: Sequence[Place], subscriptions: Mapping[str, Subscription]
+) -> None:
+    """Have the roots and the endpoints of another configuration from now on: one transaction, or nothing.
+
+    Args:
+        world: Whose catalogue and roots.
+        config: The other configuration.
+        places: What `places_of` says of it. Best nothing is in work in the roots that are left: what is, keeps the
+            keys that it has, and is found again under the new ones.
+        subscriptions: What each endpoint asks for, by its name; any other is removed.
 
     Raises:
-        ConfigurationError: As `folders_of`.
-        CatalogueUnavailableError: The catalogue cannot be asked or told now.
+        CatalogueUnavailableError: The catalogue does not take it now: nothing has changed.
     """
-    roots = await _claim_roots(config, world.get_resource(Catalogue))
+    forget = _forgetting(world, config)
+
+    def change(session: Session) -> list[Root]:
+        roots = claim(session, places)
+        forget(session)
+        attach(session, subscriptions, at=now(), sole=True)
+        return roots
+
+    roots = await world.get_resource(Catalogue).write(change)
     world.get_resource(Roots).renew(roots, _following(config))
     world.get_resource(RootPolicies).renew(_policies(config, roots))
 
@@ -121,11 +138,13 @@ async def forget_what_is_read_now(world: World, config: Config) -> None:
 
     Called once all systems are registered.
     """
+    await world.get_resource(Catalogue).write(_forgetting(world, config))
+
+
+def _forgetting(world: World, config: Config) -> Callable[[Session], object]:
     roots = [name for name, root in config.roots.items() if root.unsupported == "catalogue"]
     types, readers = world.get_resource(Families).mime_types, world.get_resource(Sandbox).versions
-    await world.get_resource(Catalogue).write(
-        lambda session: forget_outdated(session, roots=roots, mime_types=types, readers=readers)
-    )
+    return functools.partial(forget_outdated, roots=roots, mime_types=types, readers=readers)
 
 
 async def _claim_endpoints(config: Config, catalogue: Catalogue) -> None:
@@ -155,7 +174,7 @@ def _wanted_roots(config: Config, known: Mapping[str, bytes]) -> list[Place]:
     for name, root in config.roots.items():
         path = os.fsencode(real_path(root.path))
         wanted.append(Place(name, path))
-        if known.get(name, path) != path and Path(os.fsdecode(known[name])).is_dir():
+        if known.get(name, path) != path and is_folder(os.fsdecode(known[name])):
             other = readable(known[name])
             problems.append(
                 f"watch: the catalogue knows {name} as {other}, which is still there: give {root.path} another name"

@@ -15,7 +15,7 @@ import anyio.lowlevel
 
 _ANSWER_S = 5.0  # for one look at the disk
 
-_REAL_PATH_S = 2.0
+_AT_ONCE_S = 2.0
 _SILENT_FOR_S = 30.0
 _silent: dict[str, float] = {}
 """Paths that did not answer, and until when, in monotonic seconds, nobody asks for them again."""
@@ -62,13 +62,23 @@ def why_unlistable(folder: bytes) -> str | None:
 def real_path(path: str | os.PathLike[str]) -> str:
     """The path with no links in it; as it is spelt where a mount that is dead does not answer. Blocks 2 s at most."""
     spelt = os.path.abspath(path)  # noqa: PTH100 - as a string, and with its `..` resolved
-    if _silent.get(spelt, 0.0) > time.monotonic():
-        return spelt
-    found: list[str] = []
-    looking = threading.Thread(target=lambda: found.append(os.path.realpath(spelt)), daemon=True)
+    return _at_once(spelt, os.path.realpath, spelt)
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is there, and can be seen to be one; False where it does not answer. Blocks 2 s at most."""
+    return _at_once(os.fspath(path), os.path.isdir, instead=False)
+
+
+def _at_once(path: str, look: Callable[[str], Result], instead: Result) -> Result:
+    """What a look returns; something instead of it where it hangs, and at once where that path did so lately."""
+    if _silent.get(path, 0.0) > time.monotonic():
+        return instead
+    found: list[Result] = []
+    looking = threading.Thread(target=lambda: found.append(look(path)), daemon=True)
     looking.start()
-    looking.join(_REAL_PATH_S)
+    looking.join(_AT_ONCE_S)
     if not found:
-        _silent[spelt] = time.monotonic() + _SILENT_FOR_S
-        return spelt
+        _silent[path] = time.monotonic() + _SILENT_FOR_S
+        return instead
     return found[0]

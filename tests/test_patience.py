@@ -21,7 +21,7 @@ def dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         return real(path)
 
     monkeypatch.setattr(os.path, "realpath", realpath)
-    monkeypatch.setattr(patience, "_REAL_PATH_S", 0.01)
+    monkeypatch.setattr(patience, "_AT_ONCE_S", 0.01)
     monkeypatch.setattr(patience, "_silent", {})
     yield dead
     answer.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -161,31 +161,38 @@ class Answers:
         return {"roots": [root.tree.root for root in asked]}
 
     async def _wait(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer when all that is there now is catalogued or has failed."""
+        """Answer when all that is there now is catalogued or has failed; what will be tried again has failed.
+
+        A file that is written for ever is waited for as long.
+        """
         asked = self._asked_roots(request)
-        problems: list[DamdError] = []
+        problems: list[str] = []
 
-        async def until_done(root: WatchedRoot) -> None:
-            try:
-                await root.compared()
-                await self._intake.until_ended(root.tree.root)
-            except DamdError as error:
-                problems.append(error)
-
-        async def until_paused() -> None:
-            await self._intake.until_paused()
-            problems.append(DamdError("damd is paused, so this would not end: damd resume"))
+        async def unless(event: Awaitable[object], problem: str) -> None:
+            await event
+            problems.append(problem)
             tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(until_paused)
+            paused = "damd is paused, so this would not end: damd resume"
+            tasks.start_soon(unless, self._intake.until_paused(), paused)
+            for root in asked:
+                left = f"The root {root.tree.root} is watched no more, or not as it was: ask again"
+                tasks.start_soon(unless, self._standing.watching.until_left(root), left)
             async with anyio.create_task_group() as waiting:
                 for root in asked:
-                    waiting.start_soon(until_done, root)
+                    waiting.start_soon(self._until_done, root, problems)
             tasks.cancel_scope.cancel()
         if problems:
-            raise DamdError("\n".join(sorted({str(problem) for problem in problems})))
+            raise DamdError("\n".join(sorted(set(problems))))
         return {"roots": [root.tree.root for root in asked]}
+
+    async def _until_done(self, root: WatchedRoot, problems: list[str]) -> None:
+        try:
+            await root.compared()
+            await self._intake.until_ended(root.tree.root)
+        except DamdError as error:
+            problems.append(str(error))
 
     async def _pause(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """Begin no further file."""

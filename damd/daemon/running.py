@@ -8,8 +8,9 @@ end, and the rest is found again at the next start.
 from __future__ import annotations
 
 import functools
+import math
 import resource
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 import anyio
@@ -17,23 +18,24 @@ import anyio.to_thread
 import structlog
 
 from damd import control, logs, systemd
-from damd.assembly import folders_of, forget_what_is_read_now, open_world, register_systems, renew_roots
+from damd.assembly import forget_what_is_read_now, open_world, places_of, register_systems, take_over
 from damd.catalogue.sole import Hold, sole_daemon, this_daemon
 from damd.catalogue.store import Catalogue
 from damd.checks.environment import check_environment
 from damd.config import Config
 from damd.daemon.answers import Answers
 from damd.daemon.reloading import Reloader, Source
-from damd.daemon.signals import receive_signals
+from damd.daemon.signals import Signals, receive_signals
 from damd.daemon.standing import Standing
 from damd.daemon.state_folder import locked, make_state_folder, mind_state
 from damd.daemon.subscribing import Subscribing
 from damd.daemon.supervision import Supervision
 from damd.daemon.watching import Watching
 from damd.errors import CatalogueUnavailableError, ConfigurationError
+from damd.events import Subscription
 from damd.intake import COMMANDS_PER_WORKER, Intake
 from damd.relay.listeners import Listeners
-from damd.relay.relay import Relay
+from damd.relay.relay import Relay, subscriptions_of
 from damd.sandbox import Sandbox
 from damd.settings import Settings
 from damd.subscribers.base import Subscriber
@@ -43,6 +45,8 @@ from damd.world import World
 _log = structlog.get_logger(__name__)
 
 _MOST_DESCRIPTORS = 65_536
+_FAREWELL_S = 30.0
+"""For all that ends after what is in work: deliveries under way, workers, the catalogue."""
 _STUCK_AFTER_TIMEOUTS = 3
 _STUCK_AFTER_S = 60.0
 """A file may take its time twice, and what cannot be done alone waits for its neighbours; a minute beyond all that."""
@@ -56,12 +60,20 @@ async def run(config: Config, source: Source | None = None) -> None:
 
     Args:
         config: What is in force at first.
-        source: Where it was read, to read it again; None: it stays.
+        source: Where it was read, to read it again; None: every reload is refused.
 
     Raises:
         ConfigurationError: No root is named, the state folder cannot be made, or a secret cannot be read.
         CatalogueError: The catalogue cannot be used, or another daemon runs on it.
     """
+    async with anyio.create_task_group() as listening:
+        # To the very end: what is in work may take its time to end, and a second signal must find a handler.
+        signals = await listening.start(receive_signals)
+        await _run(config, source or Source(), signals)
+        listening.cancel_scope.cancel()
+
+
+async def _run(config: Config, source: Source, signals: Signals) -> None:
     problems = await anyio.to_thread.run_sync(functools.partial(check_environment, config, roots=False))
     if not config.watch:
         problems.append("watch: no folder is named: do so in the configuration, or with damd run --watch DIR")
@@ -78,7 +90,7 @@ async def run(config: Config, source: Source | None = None) -> None:
         world = await stack.enter_async_context(open_world(config))
         register_systems(world)
         await forget_what_is_read_now(world, config)
-        await Daemon(config, source or Source(), world, subscribing, subscribers, hold).run()
+        await Daemon(config, source, world, subscribing, subscribers, hold).run(signals)
 
 
 def _entries(config: Config) -> Sequence[Settings]:
@@ -115,13 +127,10 @@ class Daemon:
         self._armed = anyio.Event()
         self._drained = anyio.Event()
 
-    async def run(self) -> None:
+    async def run(self, signals: Signals) -> None:
         """Run until a signal asks to stop."""
-        async with anyio.create_task_group() as listening:
-            # Until the very end: what is in work may take its time to end, and a second signal must find a handler.
-            stop = await listening.start(receive_signals, self._reloader.ask)
-            await self._run_until(stop)
-            listening.cancel_scope.cancel()
+        signals.on_reload(self._reloader.ask)
+        await self._run_until(signals.stop)
         _log.info("stopped", **self._intake.outcomes)
 
     async def _run_until(self, stop: anyio.Event) -> None:
@@ -146,10 +155,11 @@ class Daemon:
                 await self._supervision.tell(systemd.stopping)
                 await self._supervision.tell_status()
                 _log.info("stopping", in_work=self._intake.in_work)
-                tasks.start_soon(self._supervision.ask_for_time)
+                drain_s = config.ingest.timeout.total_seconds()
+                tasks.start_soon(self._supervision.ask_for_time, drain_s + _FAREWELL_S)
                 working.cancel_scope.cancel()
             self._intake.stop()
-            with anyio.move_on_after(config.ingest.timeout.total_seconds()) as drain:
+            with anyio.move_on_after(drain_s) as drain:
                 await self._drained.wait()
             if drain.cancelled_caught:
                 _log.warning("left for the next start", in_work=self._intake.in_work)
@@ -158,7 +168,7 @@ class Daemon:
     async def _begin(self) -> None:
         """Watch the roots; from then on, reload when that is asked for."""
         async with anyio.create_task_group() as waiting:
-            waiting.start_soon(self._supervision.ask_for_time)
+            waiting.start_soon(self._supervision.ask_for_time, math.inf)
             await self._watching.enter(self._standing.config.roots)
             waiting.cancel_scope.cancel()
         self._standing.is_armed = True
@@ -175,15 +185,18 @@ class Daemon:
         await self._supervision.tell_status()
 
     async def _apply(self, old: Config, new: Config) -> None:
-        """Have the new configuration in force instead of the old one; where it raises, the old one still is.
+        """Have the new configuration in force instead of the old one.
+
+        First comes all that can fail, up to the one transaction that tells the catalogue; what follows is done here.
 
         Raises:
-            ConfigurationError: A subscriber cannot be entered, or a root's name means another folder.
-            CatalogueUnavailableError: The catalogue does not take the roots.
+            ConfigurationError: A subscriber cannot be entered, or a root's name means another folder; the old
+                configuration is in force.
+            CatalogueUnavailableError: The catalogue does not take it now; the same.
         """
+        subscribers = await self._subscribing.enter(_entries(new))
         try:
-            subscribers = await self._subscribing.enter(_entries(new))
-            await self._change_roots(old, new)
+            await self._take_over(old, new, subscriptions_of(subscribers))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._subscribing.keep(self._subscribers)
@@ -192,22 +205,21 @@ class Daemon:
             logs.configure(new.logging.level, new.logging.format)
         await self._relay.change(subscribers, keep=new.events.keep)
         await self._listeners.change(subscribers)
-        await self._subscribing.keep(subscribers)
         self._subscribers = subscribers
+        await self._subscribing.keep(subscribers)
+        await self._subscribing.renew()
         await self._watching.enter(new.roots)
 
-    async def _change_roots(self, old: Config, new: Config) -> None:
-        """Leave the roots that are no more, or not as they are to be."""
-        world = self._world
-        folders = await folders_of(world, new)
-        leaving = self._watching.differing(new.roots, folders)
-        if not leaving and new.roots.keys() == old.roots.keys():
+    async def _take_over(self, old: Config, new: Config, subscriptions: Mapping[str, Subscription]) -> None:
+        """Tell the catalogue, once nothing is in work any more in the roots that are left."""
+        places = await places_of(self._world, new)
+        leaving = self._watching.differing(new.roots, {place.root: place.path for place in places})
+        if not leaving and new.watch == old.watch and new.subscribers == old.subscribers:
             return
         try:
             await self._watching.leave(leaving, within_s=old.ingest.timeout.total_seconds())
-            await renew_roots(world, new)
-            await forget_what_is_read_now(world, new)
-        except (ConfigurationError, CatalogueUnavailableError):
+            await take_over(self._world, new, places, subscriptions)
+        except CatalogueUnavailableError:
             await self._watching.enter(old.roots)
             raise
 

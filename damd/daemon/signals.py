@@ -16,34 +16,55 @@ _ONE_REQUEST_S = 0.3
 """timeout(1) and its like signal the process and then its group; nobody's second thought is that quick."""
 
 
-async def receive_signals(reload: Callable[[], None], *, task_status: TaskStatus[anyio.Event]) -> None:
-    """Run until cancelled; the event it starts with is set when somebody asks to stop.
+class Signals:
+    """What signals have asked for.
+
+    Attributes:
+        stop: Set when somebody asks to stop.
+    """
+
+    def __init__(self) -> None:
+        self.stop = anyio.Event()
+        self._is_reload_wanted = False
+        self._reload: Callable[[], object] | None = None
+
+    def on_reload(self, reload: Callable[[], object]) -> None:
+        """Call this whenever somebody asks to reload; at once, if that has been so."""
+        self._reload = reload
+        if self._is_reload_wanted:
+            reload()
+
+    def ask_to_reload(self) -> None:
+        """Somebody does."""
+        self._is_reload_wanted = True
+        if self._reload is not None:
+            self._reload()
+
+
+async def receive_signals(*, task_status: TaskStatus[Signals]) -> None:
+    """Run until cancelled.
 
     SIGTERM and SIGINT ask to stop, and a second one ends the process at once. SIGHUP asks to reload, unless it tells
     that the terminal is gone which damd was started on: then nobody is there any more.
-
-    Args:
-        reload: Called for each SIGHUP that asks for it.
-        task_status: Of ``TaskGroup.start``.
     """
-    asked_to_stop = anyio.Event()
+    asked = Signals()
     asked_at = 0.0
     heard = [signal.SIGTERM, signal.SIGINT]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup(1) leaves it
         heard.append(signal.SIGHUP)
     had_terminal = _has_terminal()
     with anyio.open_signal_receiver(*heard) as signals:
-        task_status.started(asked_to_stop)
+        task_status.started(asked)
         async for number in signals:
             if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
-                reload()
+                asked.ask_to_reload()
                 continue
-            if asked_to_stop.is_set():
+            if asked.stop.is_set():
                 if anyio.current_time() - asked_at < _ONE_REQUEST_S:
                     continue
                 _log.warning("stopped at once", signal=number.name)
                 os._exit(128 + number)  # the workers die with their parent
-            asked_to_stop.set()
+            asked.stop.set()
             asked_at = anyio.current_time()
 
 

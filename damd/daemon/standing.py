@@ -58,6 +58,7 @@ class Standing:
         is_armed: Whether all roots have been armed once, or turned out not to be there.
         is_stopping: Whether the drain has begun.
         reload: What came of the last reload.
+        started_at: When it began.
         reloaded_at: When the configuration in force was taken.
     """
 

@@ -10,6 +10,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from damd.errors import ConfigurationError, DamdError
 from damd.settings import Settings
 from damd.subscribers import SUBSCRIBERS
 from damd.subscribers.base import Subscriber
@@ -38,7 +39,7 @@ class _Hosted:
                 task_status.started()
                 await self._left.wait()
         except Exception:
-            if not is_entered:
+            if not is_entered or not self._left.is_set():
                 raise
             # It is left, and has no say any more in whether the daemon goes on.
             _log.exception("a subscriber could not be left in order", subscriber=self.subscriber.name)
@@ -79,12 +80,10 @@ class Subscribing:
             raise errors[0]
 
     async def enter(self, entries: Sequence[Settings]) -> list[Subscriber]:
-        """Those of these entries: the ones that are there, read anew what lies outside of their entry, and new ones.
-
-        The others stay, too. Where one cannot be entered, none of the new ones is.
+        """Those of these entries: the ones that are there already, and new ones; the others stay, too.
 
         Raises:
-            ConfigurationError: Why it cannot.
+            ConfigurationError: One cannot be entered; then none of the new ones is.
         """
         there, wanted, new = list(self._hosted), [], []
         try:
@@ -92,8 +91,6 @@ class Subscribing:
                 hosted = next((each for each in there if each.settings == settings), None)
                 if hosted is not None:
                     there.remove(hosted)
-                    if (renew := getattr(hosted.subscriber, "renew", None)) is not None:
-                        await renew()
                 else:
                     hosted = await self._host(settings)
                     new.append(hosted)
@@ -109,12 +106,29 @@ class Subscribing:
     async def keep(self, subscribers: Sequence[Subscriber]) -> None:
         """Leave all others."""
         kept = {id(each) for each in subscribers}
-        leaving = [each for each in self._hosted if id(each.subscriber) not in kept]
-        self._hosted = [each for each in self._hosted if id(each.subscriber) in kept]
-        for hosted in reversed(leaving):
-            await hosted.leave()
+        for hosted in reversed(self._hosted.copy()):
+            if id(hosted.subscriber) not in kept:
+                await hosted.leave()
+                self._hosted.remove(hosted)
+
+    async def renew(self) -> None:
+        """Have all read again what lies outside of their entries; who cannot goes on with what he has."""
+        for hosted in self._hosted:
+            renew = getattr(hosted.subscriber, "renew", None)
+            try:
+                if renew is not None:
+                    await renew()
+            except Exception as error:  # noqa: BLE001 - a plugin's may raise anything
+                _log.error("a subscriber goes on with what it had", subscriber=hosted.subscriber.name, error=str(error))
 
     async def _host(self, settings: Settings) -> _Hosted:
-        hosted = _Hosted(settings)
-        await self._tasks.start(hosted.host)
+        try:
+            hosted = _Hosted(settings)
+            await self._tasks.start(hosted.host)
+        except DamdError:
+            raise
+        except Exception as error:
+            kind = getattr(settings, "kind", "?")
+            what = f"one of the kind {kind} cannot be begun ({type(error).__name__}: {error})"
+            raise ConfigurationError([f"subscribers: {what}: mend the plugin that brings it"]) from error
         return hosted

@@ -67,8 +67,9 @@ class Supervision:
             was_stuck = is_stuck
             await anyio.sleep(interval_s)
 
-    async def ask_for_time(self) -> None:
-        """Tell, until cancelled, that the start or the stop goes on, however long it takes."""
-        while True:
-            await anyio.sleep(_EXTEND_EVERY_S)
-            await self.tell(systemd.extend_timeout, _EXTENSION_S)
+    async def ask_for_time(self, most_s: float) -> None:
+        """Tell, until cancelled or for so long, that the start or the stop goes on."""
+        with anyio.move_on_after(most_s):
+            while True:
+                await anyio.sleep(_EXTEND_EVERY_S)
+                await self.tell(systemd.extend_timeout, _EXTENSION_S)

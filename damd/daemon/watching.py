@@ -55,6 +55,7 @@ class Watching:
         self._on_compared = on_compared
         self._at_work: dict[str, _AtWork] = {}
         self._uncompared: set[str] = set()
+        self._is_news = False
         self._tasks: TaskGroup | None = None
 
     @property
@@ -76,17 +77,25 @@ class Watching:
             if wanted.get(name) != each.settings or folders.get(name) != each.root.tree.folder
         }
 
+    async def until_left(self, root: WatchedRoot) -> None:
+        """Wait until this one is watched no more, or not as it was."""
+        for each in list(self._at_work.values()):
+            if each.root is root:
+                await each.ended.wait()
+
     async def leave(self, names: set[str], *, within_s: float) -> None:
         """Watch these no more; returns when what is in work of them has come to its end, or the time is over.
 
-        What waits in them is dropped: whoever watches them next finds it again.
+        What waits in them is dropped: whoever watches them next finds it again. What hangs is left behind.
         """
+        leaving = {name: self._at_work.pop(name) for name in names}
+        for each in leaving.values():
+            each.scope.cancel()
+        with anyio.move_on_after(within_s):
+            for each in leaving.values():
+                await each.ended.wait()
         for name in names:
-            self._at_work[name].scope.cancel()
-        for name in names:
-            await self._at_work[name].ended.wait()
             self._intake.forget(name)
-            del self._at_work[name]
             self._uncompared.discard(name)
         with anyio.move_on_after(within_s):
             for name in names:
@@ -100,10 +109,12 @@ class Watching:
             self._at_work[name] = _AtWork(settings, self._make(name, settings))
         self._at_work = {name: self._at_work[name] for name in wanted}
         self._uncompared |= new.keys()
+        self._is_news |= bool(new)
         # Together, since one that does not answer takes its time.
         async with anyio.create_task_group() as starting:
             for name in new:
                 starting.start_soon(self._tasks.start, self._watch, self._at_work[name])
+        await self._tell_if_compared()
 
     async def _watch(self, at_work: _AtWork, *, task_status: TaskStatus[None]) -> None:
         root = at_work.root
@@ -115,10 +126,13 @@ class Watching:
             at_work.ended.set()
 
     async def _compared(self, name: str) -> None:
-        if name in self._uncompared:
-            self._uncompared.discard(name)
-            if not self._uncompared:
-                await self._on_compared()
+        self._uncompared.discard(name)
+        await self._tell_if_compared()
+
+    async def _tell_if_compared(self) -> None:
+        if self._is_news and not self._uncompared:
+            self._is_news = False
+            await self._on_compared()
 
     def _are_others_busy(self, name: str) -> bool:
         return any(root.is_busy for root in self.roots if root.tree.root != name)

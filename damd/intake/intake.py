@@ -262,7 +262,7 @@ class Intake:
         return lane
 
     def _find(self, path: bytes) -> tuple[Lane, Queued] | tuple[None, None]:
-        """In whichever root it was sighted first: roots may overlap, and a path is queued once."""
+        """In whichever root it was sighted first: a path is queued once, whatever links lead to it."""
         for lane in self._lanes.values():
             if (queued := lane.of(path)) is not None:
                 return lane, queued
@@ -350,7 +350,7 @@ class Intake:
         if result.is_news:
             self.tally.note(lane.root, result, now_s=time.monotonic(), at=datetime.now(UTC))
         tell_of_end(path, result)
-        if result.retry_at is not None:
+        if result.retry_at is not None and not queued.is_forgotten:
             now = time.monotonic()
             due = now + max(0.0, (result.retry_at - datetime.now(UTC)).total_seconds())
             self._retries.add(Retry(due, path, lane.root, queued.settle_s, moved_from, now))

@@ -112,8 +112,11 @@ class Lane:
 
     def return_work(self, path: bytes, *, moved_from: bytes | None) -> None:
         """Its command came to nothing: it is ready, or has to settle if it was sighted meanwhile."""
-        self._in_work.discard(path)
         queued = self._queued[path]
+        if queued.is_forgotten:
+            self.end_work(path)
+            return
+        self._in_work.discard(path)
         queued.moved_from = queued.moved_from or moved_from
         for catch_up in self._catch_ups:
             catch_up.note_return(path)
@@ -130,6 +133,7 @@ class Lane:
                 catch_up.drop(path)
         for path in self._in_work:
             self._queued[path].sighted_again = False
+            self._queued[path].is_forgotten = True
             for catch_up in self._catch_ups:
                 catch_up.once(path)
         self._ready.clear()

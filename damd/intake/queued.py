@@ -28,6 +28,7 @@ class Queued:
         sighted_at: When it was sighted first.
         since: When it came into its state.
         sighted_again: While it was in work.
+        is_forgotten: Its root was left while it was in work: it comes to its end, and is not tried again.
         inode: What the last look that could see it saw; None if none did, or if it was gone.
         way: That of the command that runs.
         settled_s: How long it took to settle.
@@ -40,6 +41,7 @@ class Queued:
     since: float = field(default_factory=time.monotonic)
     state: State = State.WAITING
     sighted_again: bool = False
+    is_forgotten: bool = False
     inode: int | None = None
     way: Journey | None = None
     settled_s: float = 0.0
@@ -58,6 +60,7 @@ class Queued:
 
     def note_sighting(self) -> None:
         """It has been sighted, be it for the first time or again."""
+        self.is_forgotten = False
         self._sighted_last_at = time.monotonic()
 
     def note_look(self, inode: int | None, *, began_at: float) -> None:

@@ -1,7 +1,7 @@
 """A limit on the same trouble told again and again, structlog's and the standard library's alike.
 
 A disk that fails, or a bug met by each of a million files, must not fill the journal. After `MOST` times within a
-minute the rest is only counted, and the count is told once a minute as long as it lasts.
+minute the rest is only counted, and the count is told once a minute as long as it lasts, with the next line of the log.
 """
 
 from __future__ import annotations

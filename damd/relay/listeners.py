@@ -40,28 +40,28 @@ class Listeners:
     async def _tell(self, event: Event) -> None:
         async with anyio.create_task_group() as tasks:
             for listener in self._listeners:
+                listener.under_way += 1  # before its turn comes, since it may be asked for meanwhile
                 tasks.start_soon(listener.tell, event)
 
 
 class _Listener:
     def __init__(self, subscriber: Subscriber) -> None:
         self.subscriber = subscriber
-        self._under_way = 0
+        self.under_way = 0
         self._idle = anyio.Event()
 
     async def tell(self, event: Event) -> None:
         """Whatever a subscriber raises, the others are told."""
-        self._under_way += 1
         try:
             if self.subscriber.wants(event.event_type):
                 await self.subscriber.receive(event)
         except Exception:  # noqa: BLE001 - a plugin's may raise anything, and it is logged
             _log.exception("event handler failed", handler=self.subscriber.name, event_handled=repr(event))
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
             self._idle.set()
 
     async def until_idle(self) -> None:
-        while self._under_way:
+        while self.under_way:
             self._idle = anyio.Event()
             await self._idle.wait()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -127,7 +127,7 @@ class Relay:
 
     async def run(self) -> None:
         """Deliver until cancelled; an attempt that is then under way is made again by whoever runs next."""
-        await self._attach()
+        await self._ledger.write_until_done(self._attach)
         async with anyio.create_task_group() as self._tasks:
             for served in self._served.values():
                 self._tasks.start_soon(served.run)
@@ -151,14 +151,9 @@ class Relay:
         """Serve these from now on, while it runs; those that are the same objects are served on undisturbed.
 
         Returns when the others have been told the last; an attempt that was under way is made again by whoever serves
-        the endpoint next.
-
-        Raises:
-            ConfigurationError: One cannot be asked what it wants.
+        the endpoint next. The catalogue has been told of `subscriptions_of` them.
         """
         wanted = {subscriber.name: subscriber for subscriber in subscribers if subscriber.durable}
-        for subscriber in wanted.values():
-            _subscription(subscriber)
         self._retention.keep = keep
         before, stays = self._served, {}
         for name, served in before.items():
@@ -170,7 +165,6 @@ class Relay:
             await before[name].ended.wait()
         arriving = {name: self._serve(each) for name, each in wanted.items() if name not in stays}
         self._served = stays | arriving
-        await self._attach()
         if self._tasks is not None:  # else they begin with the rest
             for served in arriving.values():
                 self._tasks.start_soon(served.run)
@@ -180,9 +174,10 @@ class Relay:
         courier = Courier(subscriber, self._ledger, self._clock, self._rng, on_disabled=self.wake)
         return _Served(courier)
 
-    async def _attach(self) -> None:
-        subscriptions = {name: _subscription(each.courier.subscriber) for name, each in self._served.items()}
-        await self._ledger.write_until_done(partial(attach, subscriptions=subscriptions, at=self._clock(), sole=True))
+    def _attach(self, session: Session) -> None:
+        # Asked when it is written, since they may have changed while the catalogue took nothing.
+        served = [each.courier.subscriber for each in self._served.values()]
+        attach(session, subscriptions_of(served), at=self._clock(), sole=True)
 
     async def _look(self) -> None:
         await self._mind_clock()
@@ -215,6 +210,15 @@ class Relay:
         endpoints = [each for each in known_endpoints(session) if each.name in served]
         due = endpoints_with_due(session, at=at) & served
         return _Waiting(awaits_fan_out(session), endpoints, due)
+
+
+def subscriptions_of(subscribers: Iterable[Subscriber]) -> dict[str, Subscription]:
+    """What each of these asks for that is durable, by its name.
+
+    Raises:
+        ConfigurationError: One cannot be asked.
+    """
+    return {subscriber.name: _subscription(subscriber) for subscriber in subscribers if subscriber.durable}
 
 
 def _subscription(subscriber: Subscriber) -> Subscription:
