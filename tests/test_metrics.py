@@ -26,17 +26,17 @@ INBOX = RootNumbers(
     watched=True,
     held=False,
     waiting=7,
-    polled_folders=0,
+    unwatched=0,
     renewals=1,
     overflows=1,
     watches=12,
     sightings={"closed": 9, "moved": 2},
-    files={"imported": 5, "failed": 2},
-    bytes_imported=2**40,
-    oldest_waiting_s=12.5,
-    last_import_at=AT,
+    outcomes={"imported": 5, "failed": 2},
+    imported_bytes=2**40,
+    oldest_s=12.5,
+    last_imported_at=AT,
 )
-NAS = RootNumbers(watched=False, held=True, waiting=0, polled_folders=3, renewals=0)
+NAS = RootNumbers(watched=False, held=True, waiting=0, unwatched=3, renewals=0)
 ALL = Numbers(
     version="1.2",
     files_in_work=4,

@@ -19,7 +19,7 @@ from damd.catalogue.tables import now
 from damd.daemon.reloading import Reloader
 from damd.daemon.standing import Standing
 from damd.errors import CatalogueUnavailableError, DamdError
-from damd.metrics import EndpointNumbers, Numbers, Outbox, RootNumbers
+from damd.metrics import EndpointNumbers, Numbers, Outbox
 from damd.relay.relay import Relay
 from damd.watch.root import WatchedRoot
 from damd.world import World
@@ -86,33 +86,15 @@ class Answers:
             outbox = None  # the other numbers are wanted all the more
         return Numbers(
             version=__version__,
-            files_in_work=intake.in_work,
+            files_in_work=intake.lanes.in_work,
             files_retrying=intake.retrying,
             paused=intake.paused_since is not None,
             reload_successful=standing.reload is None or standing.reload.ok,
             reload_succeeded_at=standing.reloaded_at,
-            roots={root.tree.root: self._root_numbers(root) for root in standing.watching.roots},
+            roots={root.tree.root: standing.numbers_of(root) for root in standing.watching.roots},
             stages=intake.durations.numbers(),
             deliveries=self._relay.attempts,
             outbox=outbox,
-        )
-
-    def _root_numbers(self, root: WatchedRoot) -> RootNumbers:
-        name, state = root.tree.root, root.state
-        tally = self._intake.tally.of(name)
-        return RootNumbers(
-            watched=state.backend is not None,
-            held=root.held is not None,
-            waiting=self._intake.waiting_in(name),
-            polled_folders=state.unwatched,
-            renewals=state.renewals,
-            overflows=state.overflows,
-            watches=state.watches,
-            sightings=state.sightings,
-            files=tally.outcomes,
-            bytes_imported=tally.imported_bytes,
-            oldest_waiting_s=self._intake.oldest_in(name),
-            last_import_at=tally.last_imported_at,
         )
 
     def _outbox(self, session: Session) -> Outbox:

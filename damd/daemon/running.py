@@ -154,7 +154,7 @@ class Daemon:
                 self._standing.is_stopping = True
                 await self._supervision.tell(systemd.stopping)
                 await self._supervision.tell_status()
-                _log.info("stopping", in_work=self._intake.in_work)
+                _log.info("stopping", in_work=self._intake.lanes.in_work)
                 drain_s = config.ingest.timeout.total_seconds()
                 tasks.start_soon(self._supervision.ask_for_time, drain_s + _FAREWELL_S)
                 working.cancel_scope.cancel()
@@ -162,7 +162,7 @@ class Daemon:
             with anyio.move_on_after(drain_s) as drain:
                 await self._drained.wait()
             if drain.cancelled_caught:
-                _log.warning("left for the next start", in_work=self._intake.in_work)
+                _log.warning("left for the next start", in_work=self._intake.lanes.in_work)
             tasks.cancel_scope.cancel()
 
     async def _begin(self) -> None:

@@ -16,6 +16,7 @@ from damd.config import Config
 from damd.daemon.watching import Watching
 from damd.events import readable
 from damd.intake import Intake
+from damd.metrics import RootNumbers
 from damd.watch.root import WatchedRoot
 
 _TOLD = {"ignore", "include", "recursive", "follow_symlinks"}  # of a root's settings, for who asks without them
@@ -79,7 +80,7 @@ class Standing:
     def _clauses(self) -> Iterator[str]:
         intake, roots = self.intake, self.watching.roots
         if self.is_stopping:
-            yield f"Stopping, {_files(intake.in_work)} in work"
+            yield f"Stopping, {_files(intake.lanes.in_work)} in work"
             return
         folders = f"{len(roots)} folder{'' if len(roots) == 1 else 's'}"
         scanning = sum(root.state.scanning for root in roots)
@@ -89,8 +90,8 @@ class Standing:
             yield f"Watching {folders}" + (f", comparing {scanning} of them" if scanning else "")
         if intake.paused_since is not None:
             yield "PAUSED (damd resume)"
-        if intake.waiting or intake.in_work:
-            yield f"{_files(intake.waiting)} waiting, {intake.in_work} in work"
+        if intake.lanes.waiting or intake.lanes.in_work:
+            yield f"{_files(intake.lanes.waiting)} waiting, {intake.lanes.in_work} in work"
         absent = [root.tree.root for root in roots if root.state.backend is None and not root.state.scanning]
         if absent and self.is_armed:
             yield f"NOT THERE: {', '.join(absent)}"
@@ -101,46 +102,54 @@ class Standing:
         elif self.reload is not None and self.reload.restart:
             yield f"restart for: {', '.join(self.reload.restart)}"
 
-    def root_facts(self, root: WatchedRoot) -> dict[str, Any]:
-        """One root's, as plain JSON values."""
+    def numbers_of(self, root: WatchedRoot) -> RootNumbers:
+        """What there is to count of one root."""
         name, state, tally = root.tree.root, root.state, self.intake.tally.of(root.tree.root)
-        imported_at = tally.last_imported_at
+        return RootNumbers(
+            watched=state.backend is not None,
+            held=root.held is not None,
+            waiting=self.intake.lanes.waiting_in(name),
+            oldest_s=round(self.intake.lanes.oldest_in(name), 1),
+            unwatched=state.unwatched,
+            renewals=state.renewals,
+            overflows=state.overflows,
+            watches=state.watches,
+            sightings=dict(state.sightings),
+            outcomes=dict(tally.outcomes),
+            imported_bytes=tally.imported_bytes,
+            last_imported_at=tally.last_imported_at,
+        )
+
+    def facts_of(self, root: WatchedRoot) -> dict[str, Any]:
+        """One root's, as plain JSON values."""
+        numbers = self.numbers_of(root)
         return {
-            "name": name,
+            "name": root.tree.root,
             "path": readable(root.tree.folder),
-            "backend": state.backend,
-            "scanning": state.scanning,
-            "renewals": state.renewals,
-            "overflows": state.overflows,
-            "unwatched": state.unwatched,
-            "watches": state.watches,
-            "sightings": dict(state.sightings),
+            "backend": root.state.backend,
+            "scanning": root.state.scanning,
+            **vars(numbers),
             "held": root.held,
-            "waiting": self.intake.waiting_in(name),
-            "in_work": self.intake.in_work_in(name),
-            "oldest_s": round(self.intake.oldest_in(name), 1),
-            "outcomes": dict(tally.outcomes),
-            "imported_bytes": tally.imported_bytes,
-            "last_imported_at": imported_at.isoformat() if imported_at is not None else None,
+            "in_work": self.intake.lanes.in_work_in(root.tree.root),
+            "last_imported_at": _text(numbers.last_imported_at),
             "settings": root.settings.model_dump(mode="json", include=_TOLD),
         }
 
     def facts(self) -> dict[str, Any]:
         """All but what the catalogue knows, as plain JSON values."""
         intake, now = self.intake, time.monotonic()
-        paused_since = intake.paused_since
         return {
             "version": __version__,
             "pid": os.getpid(),
             "state": str(self.config.state),
             "config": str(self.path) if self.path is not None else None,
             "started_at": self.started_at.isoformat(),
-            "paused_since": paused_since.isoformat() if paused_since is not None else None,
+            "paused_since": _text(intake.paused_since),
             "reload": self.reload.told() if self.reload is not None else None,
-            "roots": [self.root_facts(root) for root in self.watching.roots],
-            "waiting": intake.waiting,
-            "oldest_s": round(intake.oldest_s, 1),
-            "in_work": intake.in_work,
+            "roots": [self.facts_of(root) for root in self.watching.roots],
+            "waiting": intake.lanes.waiting,
+            "oldest_s": round(intake.lanes.oldest_s, 1),
+            "in_work": intake.lanes.in_work,
             "retrying": intake.retrying,
             "files": list(islice(self._files_in_work(now), _MOST_FILES)),
             "rates": intake.tally.rates(now_s=now),
@@ -148,9 +157,13 @@ class Standing:
         }
 
     def _files_in_work(self, now: float) -> Iterator[dict[str, Any]]:
-        for path, root, queued in self.intake.files_in_work():
+        for path, root, queued in self.intake.lanes.files_in_work():
             stage = queued.way.stage if queued.way is not None else None
             yield {"path": readable(path), "root": root, "stage": stage, "since_s": round(now - queued.since, 1)}
+
+
+def _text(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
 
 
 def _files(count: int) -> str:

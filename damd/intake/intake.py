@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from anyio.abc import TaskGroup
 from damd.events import readable
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.intake.lane import Lane
+from damd.intake.lanes import Lanes
 from damd.intake.outage import Outage
 from damd.intake.queued import Queued, State
 from damd.intake.retries import Retries, Retry
@@ -65,7 +66,8 @@ class Intake:
         self._world = world
         self._concurrency = concurrency
         self._capacity = capacity
-        self._lanes: dict[str, Lane] = {}
+        self.lanes = Lanes(self._wake_up)
+        """What is queued."""
         self._retries = Retries(capacity)
         self._outage = Outage()
         self._wake = anyio.Event()
@@ -86,35 +88,9 @@ class Intake:
         return self.tally.outcomes
 
     @property
-    def waiting(self) -> int:
-        """Paths that have not settled, or have, and wait for a free command."""
-        return sum(len(lane) - lane.in_work for lane in self._lanes.values())
-
-    @property
-    def in_work(self) -> int:
-        """Paths whose command runs."""
-        return sum(lane.in_work for lane in self._lanes.values())
-
-    @property
     def retrying(self) -> int:
         """Paths that failed for a passing reason and wait for another attempt; they are not `waiting`."""
         return len(self._retries)
-
-    @property
-    def oldest_s(self) -> float:
-        """Since when, in seconds, the path has been waiting that has waited longest; 0.0 while none waits."""
-        return max(map(self.oldest_in, self._lanes), default=0.0)
-
-    def oldest_in(self, root: str) -> float:
-        """The same, of the paths of one root."""
-        lane = self._lanes.get(root)
-        sighted_at = lane.oldest_sighted_at() if lane is not None else None
-        return time.monotonic() - sighted_at if sighted_at is not None else 0.0
-
-    def waiting_in(self, root: str) -> int:
-        """Those paths of one root that are `waiting`."""
-        lane = self._lanes.get(root)
-        return len(lane) - lane.in_work if lane is not None else 0
 
     def sight(
         self, path: bytes, *, root: str, settle_s: float, closed: bool = False, moved_from: bytes | None = None
@@ -128,12 +104,12 @@ class Intake:
             closed: A writer has just closed it, or it was renamed into place.
             moved_from: Where the system says that it was renamed from.
         """
-        _, origin = self._find(moved_from) if moved_from is not None else (None, None)
+        _, origin = self.lanes.find(moved_from) if moved_from is not None else (None, None)
         if origin is not None and origin.state is not State.IN_WORK:
             moved_from = origin.moved_from or moved_from  # moved on before anybody came to look
-        lane, _ = self._find(path)
+        lane, _ = self.lanes.find(path)
         if lane is None:
-            lane = self._lane(root)
+            lane = self.lanes.of(root)
             if not self._has_room(lane):
                 return False
         lane.sight(path, settle_s=settle_s, closed=closed, moved_from=moved_from)
@@ -144,19 +120,14 @@ class Intake:
         while not self.sight(path, root=root, settle_s=settle_s, moved_from=moved_from):
             await self._room.wait()
 
-    def files_in_work(self) -> Iterator[tuple[bytes, str, Queued]]:
-        """Each path whose command runs, with its root."""
-        for lane in self._lanes.values():
-            for path in lane.paths_in_work:
-                if (queued := lane.of(path)) is not None:
-                    yield path, lane.root, queued
-
     def is_stuck(self, roots: Collection[str], *, for_s: float) -> bool:
         """Whether files of these roots are being worked on, and nothing has come of anything for so long.
 
         Reading a file's bytes for its hash takes as long as its disk does, and so is left out; all else has its limits.
         """
-        ways = [queued.way for _, root, queued in self.files_in_work() if root in roots and queued.way is not None]
+        ways = [
+            queued.way for _, root, queued in self.lanes.files_in_work() if root in roots and queued.way is not None
+        ]
         at_work = [way.since for way in ways if way.stage not in {None, "hash"}]
         return bool(at_work) and time.monotonic() - max(self._progressed_at, *at_work) > for_s
 
@@ -175,21 +146,16 @@ class Intake:
             The inodes of all that is waiting, ready or in work in any root: a file that is missing in one root may
             have been moved to another. Those of the other roots as far as they were looked at.
         """
-        lane = self._lane(root)
+        lane = self.lanes.of(root)
         with anyio.move_on_after(patience_s):
             with anyio.move_on_after(_FOR_ENDS * patience_s):
                 await lane.until_ended()
             await lane.until_seen()
-        return frozenset[int]().union(*(each.inodes() for each in self._lanes.values()))
-
-    def in_work_in(self, root: str) -> int:
-        """Those paths of one root whose command runs."""
-        lane = self._lanes.get(root)
-        return lane.in_work if lane is not None else 0
+        return frozenset[int]().union(*(each.inodes() for each in self.lanes))
 
     async def until_ended(self, root: str) -> None:
         """Wait until every path of a root that is queued now has come to its end, however long that takes."""
-        await self._lane(root).until_ended(drop_restless=False)
+        await self.lanes.of(root).until_ended(drop_restless=False)
 
     def pause(self) -> None:
         """Start no command until `resume`; what is in work goes on, and what is sighted waits."""
@@ -210,7 +176,7 @@ class Intake:
 
     def forget(self, root: str) -> None:
         """Drop what waits in a root that is left, or about to be scanned anew; what is in work comes to its end."""
-        self._lane(root).forget()
+        self.lanes.of(root).forget()
         self._retries.forget(root)
         self._make_room()
 
@@ -220,7 +186,7 @@ class Intake:
         More where it applies: ``moved_from``, ``sighted_again``, and ``retry_in_s`` for what is tried again.
         """
         now = time.monotonic()
-        (lane, queued), retry = self._find(path), self._retries.of(path)
+        (lane, queued), retry = self.lanes.find(path), self._retries.of(path)
         told: dict[str, Any]
         if lane is not None and queued is not None:
             told = {"state": queued.state.value, "for": self._awaited(path, queued, lane)}
@@ -255,21 +221,8 @@ class Intake:
     def _wake_up(self) -> None:
         self._wake.set()
 
-    def _lane(self, root: str) -> Lane:
-        lane = self._lanes.get(root)
-        if lane is None:
-            lane = self._lanes[root] = Lane(root, self._wake_up)
-        return lane
-
-    def _find(self, path: bytes) -> tuple[Lane, Queued] | tuple[None, None]:
-        """In whichever root it was sighted first: a path is queued once, whatever links lead to it."""
-        for lane in self._lanes.values():
-            if (queued := lane.of(path)) is not None:
-                return lane, queued
-        return None, None
-
     def _has_room(self, lane: Lane) -> bool:
-        return not lane or len(lane) < _TIMES_WHAT_IS_FREE * (self._capacity - sum(map(len, self._lanes.values())))
+        return not lane or len(lane) < _TIMES_WHAT_IS_FREE * (self._capacity - len(self.lanes))
 
     def _make_room(self) -> None:
         self._room.set()
@@ -279,7 +232,7 @@ class Intake:
         if self._stopping:
             return 0
         times = [self._retries.next_due()]
-        for lane in self._lanes.values():
+        for lane in self.lanes:
             times.append(lane.waiting.next_look_at())
             if self.paused_since is None and self._outage.is_on and lane.has_ready and not lane.in_work:
                 times.append(self._outage.resume_at)
@@ -292,7 +245,7 @@ class Intake:
             self.sight(retry.path, root=retry.root, settle_s=retry.settle_s, moved_from=retry.moved_from)
 
     def _start_looks(self, looking: TaskGroup) -> None:
-        for lane in self._lanes.values():
+        for lane in self.lanes:
             if due := lane.waiting.take_due():
                 looking.start_soon(self._look, lane, due)
 
@@ -306,8 +259,8 @@ class Intake:
             return
         # While the catalogue takes nothing, one file at a time finds out whether it does again.
         concurrency = 1 if self._outage.is_on else self._concurrency
-        in_work = self.in_work
-        while not self._stopping and (ready := [lane for lane in self._lanes.values() if lane.has_ready]):
+        in_work = self.lanes.in_work
+        while not self._stopping and (ready := [lane for lane in self.lanes if lane.has_ready]):
             lane = min(ready, key=lambda lane: lane.in_work)
             if lane.in_work and in_work >= concurrency:
                 return

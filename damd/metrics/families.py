@@ -18,7 +18,7 @@ _OF_A_ROOT: tuple[tuple[str, str, Callable[[RootNumbers], float]], ...] = (
     (
         "damd_root_polled_folders",
         "Folders that are polled, since they cannot be watched.",
-        lambda root: root.polled_folders,
+        lambda root: root.unwatched,
     ),
 )
 _OF_AN_ENDPOINT: tuple[tuple[str, str, Callable[[EndpointNumbers], float]], ...] = (
@@ -85,22 +85,22 @@ def _of_files(numbers: Numbers) -> Iterable[Metric]:
         ("root", "outcome"),
         "damd_files",
         "Files that ended, by outcome.",
-        {root: of_root.files for root, of_root in roots.items()},
+        {root: of_root.outcomes for root, of_root in roots.items()},
     )
     size = CounterMetricFamily("damd_bytes", "The size of the files that ended as imported.", labels=["root"])
     for root, of_root in roots.items():
-        size.add_metric([root], of_root.bytes_imported)
+        size.add_metric([root], of_root.imported_bytes)
     yield size
     yield _by(
         "root",
         "damd_oldest_waiting_seconds",
         "How long the file that waits longest has been waiting.",
-        {root: of_root.oldest_waiting_s for root, of_root in roots.items()},
+        {root: of_root.oldest_s for root, of_root in roots.items()},
     )
     yield _at(
         "damd_last_import_timestamp_seconds",
         "When a file last ended as imported.",
-        {root: of_root.last_import_at for root, of_root in roots.items()},
+        {root: of_root.last_imported_at for root, of_root in roots.items()},
     )
 
 

@@ -35,29 +35,29 @@ class RootNumbers:
         watched: Whether its watches are armed.
         held: Whether nothing in it is taken for deleted, or not all.
         waiting: Files that have been seen and not dealt with yet.
-        polled_folders: Folders that are polled, since they cannot be watched.
+        unwatched: Folders that are polled, since they cannot be watched.
         renewals: How often its watches were armed anew.
         overflows: How often that was because the system's queue of events had overflowed.
         watches: Folders that the system watches.
         sightings: What the watches told, by kind.
-        files: How many ended, by outcome.
-        bytes_imported: The size of those that ended as imported, together.
-        oldest_waiting_s: For how long the one that waits longest has been waiting.
-        last_import_at: When one ended as imported; None before any.
+        outcomes: How many files ended in each way.
+        imported_bytes: The size of those that ended as imported, together.
+        oldest_s: For how long the one that waits longest has been waiting.
+        last_imported_at: When one ended as imported; None before any.
     """
 
     watched: bool
     held: bool
     waiting: int
-    polled_folders: int
+    unwatched: int
     renewals: int
     overflows: int = 0
     watches: int = 0
     sightings: Mapping[str, int] = field(default_factory=dict)
-    files: Mapping[str, int] = field(default_factory=dict)
-    bytes_imported: int = 0
-    oldest_waiting_s: float = 0.0
-    last_import_at: datetime | None = None
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+    imported_bytes: int = 0
+    oldest_s: float = 0.0
+    last_imported_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -48,6 +48,7 @@ class Crooked(DurableSubscriber):
         pass
 
 SUBSCRIBERS["crooked"] = Crooked
+damd.catalogue.engine._BUSY_TIMEOUT_S = 0.5  # so long a locked catalogue is waited for
 
 def setup(world):
     pass

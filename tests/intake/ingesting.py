@@ -76,7 +76,7 @@ def inode(path: bytes) -> int:
 
 async def idle(intake: Intake) -> None:
     with anyio.fail_after(10):
-        while intake.waiting or intake.in_work:  # noqa: ASYNC110 - which it tells nobody
+        while intake.lanes.waiting or intake.lanes.in_work:  # noqa: ASYNC110 - which it tells nobody
             await anyio.sleep(0.001)
 
 

@@ -85,7 +85,7 @@ async def test_catching_up_does_not_wait_for_what_somebody_writes_and_tells_its_
             assert answers == [frozenset({os.fstat(file.fileno()).st_ino})]
             assert intake.explain(path)["for"] == "whoever writes it to close it"  # type: ignore[index]  # it is known
             assert ingester.started == []
-            assert intake.waiting_in("a") == 1
+            assert intake.lanes.waiting_in("a") == 1
         intake.sight(path, root="a", settle_s=0, closed=True)
         await ingester.until(lambda: ingester.ended == [path])
 
@@ -103,7 +103,7 @@ async def test_catching_up_tells_what_waits_in_every_root_and_waits_for_its_own_
             pass
         assert ingester.ended == [own]
         assert answers == [frozenset({inode(other)})]
-        assert (intake.waiting_in("a"), intake.waiting_in("b")) == (0, 1)
+        assert (intake.lanes.waiting_in("a"), intake.lanes.waiting_in("b")) == (0, 1)
 
 
 async def test_catching_up_does_not_wait_for_ever_for_what_does_not_come_to_rest(
@@ -119,7 +119,7 @@ async def test_catching_up_does_not_wait_for_ever_for_what_does_not_come_to_rest
         async with catching_up(intake) as answers:
             pass
         assert answers == [frozenset({inode(path)})]
-        assert (intake.waiting, ingester.started) == (1, [])
+        assert (intake.lanes.waiting, ingester.started) == (1, [])
 
 
 async def test_catching_up_does_not_end_during_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ async def test_catching_up_is_over_with_its_patience_and_tells_what_is_ready_and
             intake.sight(path, root="a", settle_s=0)
         with anyio.fail_after(10):
             assert await intake.caught_up("a", patience_s=1.0) == frozenset(map(inode, [*own, *others]))
-        assert (ingester.ended, intake.waiting_in("a"), intake.waiting_in("b")) == ([], 599, 1)
+        assert (ingester.ended, intake.lanes.waiting_in("a"), intake.lanes.waiting_in("b")) == ([], 599, 1)
         gate.opened.set()
 
 
@@ -198,7 +198,7 @@ async def test_catching_up_is_over_with_its_patience_during_an_outage_too(tmp_pa
             intake.sight(path, root="a", settle_s=0)
         with anyio.fail_after(10):
             assert await intake.caught_up("a", patience_s=0.5) == frozenset(map(inode, paths))
-        assert intake.waiting + intake.in_work == 5
+        assert intake.lanes.waiting + intake.lanes.in_work == 5
 
 
 async def test_catching_up_tells_of_the_file_that_has_taken_another_ones_place_meanwhile(
@@ -221,7 +221,7 @@ async def test_catching_up_tells_of_the_file_that_has_taken_another_ones_place_m
         with anyio.fail_after(10):
             told = await intake.caught_up("a", patience_s=9.0)
         assert told == {inode(in_work), inode(settling)}
-        assert intake.waiting + intake.in_work == 2
+        assert intake.lanes.waiting + intake.lanes.in_work == 2
         gate.opened.set()
 
 

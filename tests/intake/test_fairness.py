@@ -27,7 +27,11 @@ async def test_a_look_that_hangs_stops_neither_the_other_roots_nor_the_drain(
             await ingester.until(lambda: sorted(ingester.ended) == alive)
             with anyio.fail_after(10):
                 assert await intake.caught_up("alive") == frozenset()
-            assert (intake.waiting_in("dead"), intake.waiting_in("alive"), intake.waiting_in("?")) == (3, 0, 0)
+            assert (
+                intake.lanes.waiting_in("dead"),
+                intake.lanes.waiting_in("alive"),
+                intake.lanes.waiting_in("?"),
+            ) == (3, 0, 0)
             assert intake.explain(dead[0]) is not None
     finally:
         revived.set()
@@ -70,7 +74,7 @@ async def test_roots_whose_files_hang_in_work_leave_a_command_and_room_to_the_ot
         await ingester.until(lambda: sorted(ingester.ended) == sorted(alive))
         # The three that all share, and one each for the roots that came too late for them.
         assert ingester.most_of_all <= 5
-        assert 390 < intake.waiting + intake.in_work <= 400
+        assert 390 < intake.lanes.waiting + intake.lanes.in_work <= 400
         gate.opened.set()
 
 
@@ -91,7 +95,7 @@ async def test_however_many_roots_hang_there_is_room_for_a_path_of_another(tmp_p
             for path in alive:
                 await intake.offer(path, root="alive", settle_s=0)
         await ingester.until(lambda: sorted(ingester.ended) == sorted(alive))
-        assert intake.waiting + intake.in_work <= 10 + 8
+        assert intake.lanes.waiting + intake.lanes.in_work <= 10 + 8
         gate.opened.set()
 
 

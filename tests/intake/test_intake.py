@@ -42,7 +42,7 @@ async def test_a_file_waits_until_it_has_been_quiet(tmp_path: Path) -> None:
     seen_at = anyio.current_time()
     async with running(ingester) as intake:
         intake.sight(path, root="a", settle_s=0.2)
-        assert (intake.waiting, intake.in_work) == (1, 0)
+        assert (intake.lanes.waiting, intake.lanes.in_work) == (1, 0)
         await ingester.until(lambda: bool(ingester.started))
         assert anyio.current_time() - seen_at >= 0.15
 
@@ -63,7 +63,7 @@ async def test_a_sighting_is_turned_away_when_there_is_no_room_and_a_known_path_
     async with running(ingester, concurrency=1, capacity=3) as intake:
         assert [intake.sight(path, root="a", settle_s=0) for path in paths] == [True] * 3 + [False] * 2
         await ingester.until(lambda: ingester.started == paths[:1])
-        assert intake.waiting + intake.in_work == 3
+        assert intake.lanes.waiting + intake.lanes.in_work == 3
         assert not intake.sight(paths[3], root="a", settle_s=0)
         # In work, ready or settling: those have their place.
         assert all(intake.sight(path, root="a", settle_s=0) for path in paths[:3])
@@ -105,7 +105,7 @@ async def test_a_path_that_is_sighted_while_it_is_in_work_is_ingested_once_more_
         await ingester.until(lambda: len(ingester.started) == 1)
         for _ in range(5):
             assert intake.sight(path, root="a", settle_s=0, closed=True)
-        assert (intake.waiting, intake.in_work) == (0, 1)
+        assert (intake.lanes.waiting, intake.lanes.in_work) == (0, 1)
         gate.opened.set()
         await ingester.until(lambda: len(ingester.ended) == 2)
         await idle(intake)
@@ -139,7 +139,7 @@ async def test_whatever_is_sighted_is_ingested_afterwards_and_never_twice_at_a_t
                 last_sighted[path] = next(moments)
             elif intake.sight(path, root="a", settle_s=0, closed=chance.random() < 0.5):
                 last_sighted[path] = next(moments)
-            assert intake.waiting + intake.in_work <= capacity
+            assert intake.lanes.waiting + intake.lanes.in_work <= capacity
             if chance.random() < 0.3:
                 await checkpoint()
         await idle(intake)
@@ -267,7 +267,7 @@ async def test_stopping_ends_what_is_in_work_and_starts_no_more(tmp_path: Path) 
         intake.stop()
         for _ in range(20):
             await checkpoint()
-        assert intake.in_work == 3
+        assert intake.lanes.in_work == 3
         gate.opened.set()
     assert sorted(ingester.ended) == sorted(ingester.started) == paths[:3]
 
@@ -302,7 +302,7 @@ async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
                 for number in range(40_000):
                     path = real[number // 200] if number % 200 == 0 else b"/nowhere/%d" % number
                     await intake.offer(path, root="a", settle_s=0)
-                    most = max(most, intake.waiting + intake.in_work)
+                    most = max(most, intake.lanes.waiting + intake.lanes.in_work)
                     if number == 10_000:
                         gc.collect()
                         tracemalloc.reset_peak()
@@ -451,7 +451,7 @@ async def test_what_is_known_of_a_path_is_explained_at_every_stage(tmp_path: Pat
         gate.opened.set()
         await ingester.until(lambda: len(ingester.ended) == 2)
         with anyio.fail_after(10):
-            while intake.in_work:
+            while intake.lanes.in_work:
                 await checkpoint()
         retried = told(second)
         assert 3500 < float(str(retried.pop("retry_in_s"))) <= 3600
@@ -464,24 +464,24 @@ async def test_how_long_the_oldest_has_waited_does_not_forget_what_is_sighted_ag
     ingester = Ingester(gate.pass_through)
     first, second = files(tmp_path, 2)
     async with running(ingester, concurrency=1) as intake:
-        assert intake.oldest_s == 0.0
+        assert intake.lanes.oldest_s == 0.0
         intake.sight(first, root="a", settle_s=0)
         await ingester.until(lambda: ingester.started == [first])
-        assert intake.oldest_s == 0.0  # it is in work
+        assert intake.lanes.oldest_s == 0.0  # it is in work
         sighted_at = time.monotonic()
         intake.sight(second, root="a", settle_s=0)
         before = 0.0
         with anyio.fail_after(10):
             while time.monotonic() < sighted_at + 0.2:
                 intake.sight(second, root="a", settle_s=0)
-                assert intake.oldest_s >= before
-                assert (intake.oldest_in("a") >= before, intake.oldest_in("b")) == (True, 0.0)
-                before = intake.oldest_s
+                assert intake.lanes.oldest_s >= before
+                assert (intake.lanes.oldest_in("a") >= before, intake.lanes.oldest_in("b")) == (True, 0.0)
+                before = intake.lanes.oldest_s
                 await checkpoint()
         assert before >= 0.15
         gate.opened.set()
         await idle(intake)
-        assert intake.oldest_s == 0.0
+        assert intake.lanes.oldest_s == 0.0
 
 
 async def test_slow_writers_are_waited_for_and_each_file_is_ingested_once(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from damd.metrics import Numbers, RootNumbers
 from damd.web.serving import serve
 from damd.web.settings import HttpSettings
 
-INBOX = RootNumbers(watched=True, held=False, waiting=7, polled_folders=0, renewals=0)
+INBOX = RootNumbers(watched=True, held=False, waiting=7, unwatched=0, renewals=0)
 
 
 @dataclass
