@@ -76,9 +76,11 @@ async def ask(state: Path, command: str, *, waits: bool = False, **details: Any)
             async with stream:
                 await stream.send(json.dumps({"command": command, **details}).encode() + b"\n")
                 line = await BufferedByteReceiveStream(stream).receive_until(b"\n", _LONGEST_MESSAGE)
+    except TimeoutError as error:
+        raise DaemonUnreachableError(str(state), is_silent=True) from error
     except PermissionError as error:
         raise DamdError(f"The damd that runs on {state} is another user's: ask it as that user, or as root") from error
-    except (OSError, TimeoutError, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound) as error:
+    except (OSError, anyio.IncompleteRead, anyio.BrokenResourceError, anyio.DelimiterNotFound) as error:
         raise DaemonUnreachableError(str(state)) from error
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
@@ -131,6 +133,8 @@ async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:
         return await answer(question)
     except DamdError as error:
         return {"error": str(error)}
+    except (ValueError, TypeError) as error:  # of what was asked: a list where a name is meant
+        return {"error": f"this question is not understood: {error}"}
 
 
 @contextmanager

@@ -155,6 +155,7 @@ class WatchError(DamdError):
                 "raise the sysctl fs.inotify.max_user_instances and the limit of open files, or use `backend: polling`"
             )
         reason = error.strerror or str(error)
+        root = os.fsencode(root).decode("utf-8", "replace")  # it is kept in the catalogue, which takes text only
         super().__init__(f"The root {root} cannot be watched ({reason}): {advice}")
 
 
@@ -167,10 +168,18 @@ class WatchLostError(DamdError):
 
 
 class DaemonUnreachableError(DamdError):
-    """No daemon answers on this state folder's socket."""
+    """No daemon answers on this state folder's socket.
 
-    def __init__(self, state: str) -> None:
-        super().__init__(f"No damd runs on {state}: start one with `damd run`")
+    Attributes:
+        is_silent: There is one, and it does not answer.
+    """
+
+    def __init__(self, state: str, *, is_silent: bool = False) -> None:
+        self.is_silent = is_silent
+        says = f"No damd runs on {state}: start one with `damd run`"
+        if is_silent:
+            says = f"The damd that runs on {state} does not answer: its log may say why; if it hangs, restart it"
+        super().__init__(says)
 
 
 class DeliveryError(DamdError):

@@ -217,6 +217,7 @@ webserver: {listen: 127.0.0.1:8420}
         "text",
         [
             "catalogue: {url: mysql://damd:hunter2@db/damd}",
+            "catalogue: {url: postgresql+psycopg://damd:xy@hunter2@db/damd}",
             "catalogue: {url: [postgresql+psycopg://damd:hunter2@db/damd]}",
             "catalogue: {postgresql+psycopg://damd:hunter2@db/damd}",
             "catalogue: postgresql+psycopg://damd:hunter2@db/damd",
@@ -408,6 +409,13 @@ class TestShown:
         file.write_text(config_as_yaml(config))
 
         assert load_config(file) == config
+
+    def test_the_arguments_of_a_command_are_not_shown(self, file: Path) -> None:
+        command = '{kind: command, name: tell, command: [/bin/tell, "--token", hunter2]}'
+        shown = config_as_yaml(load(file, f"subscribers: [{command}]"))
+
+        assert "hunter2" not in shown
+        assert "/bin/tell" in shown
 
     def test_a_path_whose_bytes_are_no_text_is_shown_and_read_back(self, file: Path) -> None:
         config = load_config(overrides={"watch": [{"path": "/in/a\udcffb", "name": "in"}]})

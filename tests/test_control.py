@@ -162,3 +162,25 @@ async def test_a_state_folder_may_lie_deeper_than_a_socket_s_path_is_long(tmp_pa
         assert await control.ask(state, "hello")
     with pytest.raises(DaemonUnreachableError):
         await control.ask(state, "hello")
+
+
+@pytest.mark.parametrize("question", ['{"command": "pick", "name": ["a"]}', '{"command": "pick", "name": {}}'])
+async def test_what_is_asked_wrongly_is_answered_with_an_error(state: Path, question: str) -> None:
+    async def pick(asked: Mapping[str, Any]) -> dict[str, Any]:
+        return {"picked": {"a": 1}[asked["name"]]}
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(lambda task_status: control.serve(state, {"pick": pick}, task_status=task_status))
+        assert b"not understood" in await say(state, question.encode() + b"\n")
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_daemon_that_does_not_answer_is_told_from_none(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "_ANSWER_TIMEOUT_S", 0.05)
+    with pytest.raises(DaemonUnreachableError, match="No damd runs"):
+        await control.ask(state, "hello")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(os.fspath(state / control.SOCKET))
+        silent.listen()
+        with pytest.raises(DaemonUnreachableError, match="does not answer"):
+            await control.ask(state, "hello")

@@ -40,9 +40,11 @@ def _database_url(url: str) -> str:
         raise ValueError("a catalogue in memory would be gone with the process: name a file")
     if url != "sqlite":
         try:
-            make_url(url)
+            host = make_url(url).host or ""
         except (ValueError, ArgumentError):
             raise ValueError("is no URL of a database, such as postgresql+psycopg://USER@HOST:5432/DATABASE") from None
+        if "@" in host:  # what is before it is a password's end, and would be told as a host's name
+            raise ValueError("has an @ too many: within a password it is written %40")
     return url
 
 

@@ -39,6 +39,7 @@ ConfigOption = Annotated[
         "--config",
         "-c",
         metavar="FILE",
+        readable=False,  # that it may not be read is told as what is wrong with it
         help="The configuration, a YAML file; without one, everything has its default.",
     ),
 ]

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from damd import hangups
 from damd.cli.application import ConfigOption, StateOption, load
 
 _LAST_MOMENT_S = 0.5
@@ -37,6 +38,7 @@ def run(
     reload, reads the configuration again. No configuration is needed: damd run --watch DIR
     """
     gc.disable()  # what is imported stays: to look through it again and again is a good part of the start
+    hangups.remember()
     import anyio
 
     import damd.logs.bare  # noqa: F401 - before whatever else imports structlog

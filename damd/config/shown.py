@@ -13,13 +13,21 @@ from damd.documents import write_document
 
 
 def config_as_yaml(config: Config) -> str:
-    """The complete configuration as YAML that `load_config` reads; passwords and queries within URLs are masked."""
+    """The complete configuration as YAML that `load_config` reads.
+
+    Masked is what may be secret: passwords within URLs, queries of webhooks' URLs, arguments of commands.
+    """
     return write_document(written_values(config))
 
 
 def plain_values(config: Config) -> dict[str, Any]:
     """The values in force, durations and sizes in their units; masked."""
-    return {key: _masked(value) for key, value in config.model_dump(mode="json").items()}
+    values = {key: _masked(value) for key, value in config.model_dump(mode="json").items()}
+    for settings, entry in zip(config.subscribers, values["subscribers"], strict=True):
+        for key, field in type(settings).model_fields.items():
+            if not field.repr and isinstance(entry.get(key), list):
+                entry[key] = entry[key][:1] + ["***"] * len(entry[key][1:])
+    return values
 
 
 def written_values(config: Config) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from damd.documents import Document, Location, NotYamlError, Place, PlaceOf, parse_value
+from damd.documents import MAX_DEPTH, Document, Location, NotYamlError, Place, PlaceOf, parse_value
 
 PREFIX = "DAMD__"
 _INDEX = re.compile(r"[0-9]{1,6}")
@@ -55,7 +55,9 @@ def _variables(document: Document, environment: Mapping[str, str]) -> Iterator[_
             found.append(_Variable(name, key))
     last: _Variable | None = None
     for variable in sorted(found, key=lambda each: ([(isinstance(part, str), part) for part in each.key], each.name)):
-        if "" in variable.key:
+        if len(variable.key) > MAX_DEPTH:
+            document.add_problem(variable.key[:1], "is too deep to be a key", place=variable.place)
+        elif "" in variable.key:
             document.add_problem(variable.key, "names no key: write it as DAMD__SECTION__KEY", place=variable.place)
         elif last and variable.key[: len(last.key)] == last.key:
             text = f"sets what ${last.name} sets, too: keep one of them"

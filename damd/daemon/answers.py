@@ -68,6 +68,8 @@ class Answers:
     async def not_ready(self) -> list[str]:
         """Why it cannot do its work at the moment, each in a sentence; none where it can."""
         reasons = [] if self._standing.is_armed else ["The roots are not all watched yet"]
+        if self._standing.is_reloading:
+            reasons.append("The configuration is being reloaded")
         absent = [root for root in self._standing.watching.roots if root.state.backend is None]
         if self._standing.is_armed:
             reasons += [root.held or f"The root {root.tree.root} is not watched" for root in absent]
@@ -129,7 +131,9 @@ class Answers:
             DamdError: None is watched of that name.
         """
         name, roots = request.get("root"), self._standing.watching.roots
-        asked = [root for root in roots if name in {None, root.tree.root}]
+        asked = [root for root in roots if name is None or name == root.tree.root]
+        if not asked and name is None:
+            raise DamdError("No root is watched at the moment, since the configuration is being reloaded: ask again")
         if not asked:
             known = ", ".join(root.tree.root for root in roots)
             raise DamdError(f"No root is called {name}; those that are watched: {known}")

@@ -88,8 +88,10 @@ class Reloader:
             while self._asked == self._done:
                 await self._changed.wait()
             number = self._asked
+            self._standing.is_reloading = True
             await began()
             self._standing.reload = reload = await self._reload()
+            self._standing.is_reloading = False
             if reload.ok:
                 self._standing.reloaded_at = reload.at
             self._done = number

@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack
 import anyio
 import anyio.to_thread
 import structlog
+from sqlmodel import Session
 
 from damd import control, logs, systemd
 from damd.assembly import forget_what_is_read_now, open_world, places_of, register_systems, take_over
@@ -216,6 +217,7 @@ class Daemon:
         leaving = self._watching.differing(new.roots, {place.root: place.path for place in places})
         if not leaving and new.watch == old.watch and new.subscribers == old.subscribers:
             return
+        await self._world.get_resource(Catalogue).write(_nothing)  # one that takes nothing had better say so now
         try:
             await self._watching.leave(leaving, within_s=old.ingest.timeout.total_seconds())
             await take_over(self._world, new, places, subscriptions)
@@ -231,6 +233,10 @@ class Daemon:
     async def _take_in(self) -> None:
         await self._intake.run()
         self._drained.set()
+
+
+def _nothing(_session: Session) -> None:
+    pass
 
 
 def _raise_descriptor_limit() -> None:

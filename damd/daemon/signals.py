@@ -10,6 +10,8 @@ import anyio
 import structlog
 from anyio.abc import TaskStatus
 
+from damd import hangups
+
 _log = structlog.get_logger(__name__)
 
 _ONE_REQUEST_S = 0.3
@@ -54,6 +56,8 @@ async def receive_signals(*, task_status: TaskStatus[Signals]) -> None:
         heard.append(signal.SIGHUP)
     had_terminal = _has_terminal()
     with anyio.open_signal_receiver(*heard) as signals:
+        if hangups.were_heard():  # before there was anybody to hear them
+            asked.ask_to_reload()
         task_status.started(asked)
         async for number in signals:
             if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):

@@ -58,6 +58,7 @@ class Standing:
         watching: The roots.
         is_armed: Whether all roots have been armed once, or turned out not to be there.
         is_stopping: Whether the drain has begun.
+        is_reloading: Whether another configuration is being read, or taken.
         reload: What came of the last reload.
         started_at: When it began.
         reloaded_at: When the configuration in force was taken.
@@ -69,6 +70,7 @@ class Standing:
     watching: Watching
     is_armed: bool = False
     is_stopping: bool = False
+    is_reloading: bool = False
     reload: Reload | None = None
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     reloaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -84,6 +86,8 @@ class Standing:
             return
         folders = f"{len(roots)} folder{'' if len(roots) == 1 else 's'}"
         scanning = sum(root.state.scanning for root in roots)
+        if self.is_reloading:
+            yield "Reloading"
         if not self.is_armed:
             yield f"Beginning to watch {folders}"
         else:

@@ -23,7 +23,8 @@ async def ask_daemon(config: Config) -> tuple[list[Finding], Mapping[str, Any] |
     try:
         return [], await control.ask(config.state, "status")
     except DaemonUnreachableError as error:
-        return [Finding(check=_CHECK, says=str(error))], None
+        health = Health.PROBLEM if error.is_silent else Health.OK
+        return [Finding(check=_CHECK, health=health, says=str(error))], None
     except DamdError as error:
         advice = "ask as the user that it runs as"
         return [Finding(check=_CHECK, health=Health.WARNING, says=str(error), advice=advice)], None

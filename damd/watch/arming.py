@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import structlog
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, Mask, WatchDescriptor
 
+from damd.events import readable
 from damd.watch.folders import Folder, Folders, Unwatched, join
 from damd.watch.inotify import Inotify
 from damd.watch.sightings import SightingSet
@@ -108,7 +109,7 @@ class WatchedFolders:
         if folder is None or where is None:
             return
         if event.mask & InotifyConstants.IN_UNMOUNT:
-            self._inotify.lose(f"{os.fsdecode(where)} was unmounted")
+            self._inotify.lose(f"{readable(where)} was unmounted")
         elif event.name and not event.mask & InotifyConstants.IN_ISDIR:
             self._on_file(join(where, event.name), event)
         elif event.name and self._recursive:

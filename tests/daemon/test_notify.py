@@ -1,6 +1,7 @@
 """Everything that systemd hears, in its order, from a daemon in a process of its own."""
 
 import os
+import re
 import signal
 import socket
 import tempfile
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from daemons import DEADLINE_S, Daemon, running, running_on
+from daemons import DEADLINE_S, Daemon, running, running_on, until
 from pictures import make_picture
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
@@ -117,6 +118,36 @@ def test_a_signal_on_a_terminal_that_is_gone_ends_the_daemon(folder: Path) -> No
         os.close(leader)  # the kernel sends SIGHUP to those whose terminal it was
         assert daemon.end() == 0
     assert daemon.logged("stopped")
+
+
+def test_a_signal_that_comes_before_all_is_ready_is_a_reload_afterwards(folder: Path) -> None:
+    with running("--config", write_config(folder)) as daemon:
+        status = Path(f"/proc/{daemon.process.pid}/status")
+        caught = re.compile(r"SigCgt:\s*([0-9a-f]+)")
+        until(lambda: bool(_mask(caught, status) >> (signal.SIGHUP - 1) & 1), "a handler")
+        reload(daemon)
+        daemon.wait_for("configuration reloaded")
+        assert daemon.stop() == 0
+
+
+def _mask(pattern: re.Pattern[str], status: Path) -> int:
+    found = pattern.search(status.read_text())
+    assert found is not None
+    return int(found[1], 16)
+
+
+def test_a_root_whose_name_is_no_text_is_waited_for_as_any_other(folder: Path) -> None:
+    root = folder / "x\udcff"
+    root.mkdir()
+    (folder / "damd.yaml").write_text(f'state: {folder}/state\nwatch: [{{path: "{folder}/x\\udcff", name: odd}}]\n')
+    with running("--config", folder / "damd.yaml") as daemon:
+        daemon.wait_for("ready")
+        root.rename(folder / "away")
+        daemon.wait_for("root held")
+        (folder / "away").rename(root)
+        make_picture(root / "a.png")
+        daemon.wait_for("file.imported")
+        assert daemon.stop() == 0
 
 
 def test_while_no_file_makes_progress_the_watchdog_is_told_nothing(folder: Path, manager: Manager) -> None:

@@ -18,7 +18,7 @@ from damd.cli.application import (
     print_json,
     printable,
 )
-from damd.cli.asking import ask_daemon, ask_status, load_to_ask
+from damd.cli.asking import ask_daemon, load_to_ask
 from damd.cli.status.asking import ask_again_and_again, catalogue_alone
 from damd.cli.status.drawing import drawing
 from damd.cli.status.standing import Line, lines
@@ -65,15 +65,19 @@ async def _metrics(config: Config, _: bool) -> None:
 
 
 async def _status(config: Config, as_json: bool) -> None:
-    answer = await ask_status(config)
-    if answer is not None:
-        _show(answer, as_json=as_json)
+    from damd import control
+
+    try:
+        _show(await control.ask(config.state, "status"), as_json=as_json)
+    except DaemonUnreachableError as error:
+        absence = error
+    else:
         return
     catalogue = await catalogue_alone(config)
     if catalogue is not None:
         _show({"catalogue": catalogue}, as_json=as_json)
     note_missing_state(config)
-    raise DaemonUnreachableError(str(config.state))
+    raise absence
 
 
 def _show(answer: dict[str, Any], *, as_json: bool) -> None:
