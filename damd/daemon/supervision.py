@@ -13,6 +13,7 @@ from damd import systemd
 _log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 5.0
+_BUSY_STATUS_EVERY_S = 1.0
 _EXTEND_EVERY_S = 5.0
 _EXTENSION_S = 30.0
 
@@ -41,18 +42,21 @@ class Supervision:
         await self.tell(systemd.ready)
         await self.tell_status()
 
-    async def tell_status(self) -> None:
-        """How it stands, if that is not what was told last."""
+    async def tell_status(self) -> bool:
+        """How it stands, if that is not what was told last; returns whether it is."""
         sentence = self._sentence()
-        if sentence != self._told:
-            self._told = sentence
-            await self.tell(systemd.status, sentence)
+        if sentence == self._told:
+            return False
+        self._told = sentence
+        await self.tell(systemd.status, sentence)
+        return True
 
     async def keep_status(self) -> None:
-        """Tell until cancelled."""
+        """Tell until cancelled; where something goes on, more often."""
+        is_news = False
         while True:
-            await anyio.sleep(_STATUS_EVERY_S)
-            await self.tell_status()
+            await anyio.sleep(_BUSY_STATUS_EVERY_S if is_news else _STATUS_EVERY_S)
+            is_news = await self.tell_status()
 
     async def feed_watchdog(self) -> None:
         """Tell that it lives, for as long as somebody watches and what is in work goes on."""
