@@ -20,7 +20,7 @@ import structlog
 from anyio.abc import SocketAttribute, SocketStream, TaskStatus
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from damd.errors import DaemonUnreachableError, DamdError
+from damd.errors import DaemonUnreachableError, DamdError, UnknownNameError
 
 _log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ async def ask(state: Path, command: str, *, waits: bool = False, **details: Any)
         raise DaemonUnreachableError(str(state)) from error
     answer: dict[str, Any] = json.loads(line)
     if "error" in answer:
-        raise DamdError(str(answer["error"]))
+        raise (UnknownNameError if answer.get("is_unknown") else DamdError)(str(answer["error"]))
     return answer
 
 
@@ -131,6 +131,8 @@ async def _answer(line: bytes, answers: dict[str, Answer]) -> dict[str, Any]:
         return {"error": f'expected {{"command": …}} with one of {", ".join(answers)}'}
     try:
         return await answer(question)
+    except UnknownNameError as error:
+        return {"error": str(error), "is_unknown": True}
     except DamdError as error:
         return {"error": str(error)}
     except (ValueError, TypeError) as error:  # of what was asked: a list where a name is meant

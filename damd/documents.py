@@ -272,6 +272,9 @@ def _read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
+    except PermissionError as error:
+        advice = "let the user that damd runs as read it, and enter the folders above it"
+        raise ConfigurationError([f"{path}: cannot be read: {error.strerror}: {advice}"]) from None
     except OSError as error:
         raise ConfigurationError([f"{path}: cannot be read: {error.strerror}"]) from None
     if len(content) > MAX_BYTES:

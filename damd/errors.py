@@ -16,6 +16,7 @@ Constructors take values and build the message, which says what happened, to wha
     │   └── CatalogueInUseError      another daemon runs on it
     ├── WatchError                   a root that cannot be watched
     ├── WatchLostError               watches that no longer tell everything
+    ├── UnknownNameError             exit code 2
     ├── DaemonUnreachableError       exit code 69
     ├── DeliveryError                a subscriber did not take an event; tried again
     └── FileError                    about one file; ends as one failure in the catalogue
@@ -165,6 +166,10 @@ class WatchLostError(DamdError):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"The watches are renewed: {reason}")
+
+
+class UnknownNameError(DamdError):
+    """What is asked for is not known by this name."""
 
 
 class DaemonUnreachableError(DamdError):

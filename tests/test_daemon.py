@@ -43,8 +43,11 @@ import functools
 import os
 import threading
 import damd.daemon.state_folder
+import damd.daemon.supervision
 import damd.fingerprint
+import damd.relay.relay
 import damd.watch.root
+from datetime import timedelta
 from damd.events import FileImportedEvent
 from damd.ingest.ingest_file import IngestFileCommand
 from damd.world import handles_event
@@ -73,6 +76,10 @@ def hash_unless_dead(hash_file, path, nofollow):
 def setup(world):
     if "HURRY" in os.environ:
         damd.watch.root._ABSENT_S = damd.watch.root._PAUSE_S = damd.daemon.state_folder._MIND_STATE_S = 0.1
+        often = {"poll_interval": timedelta(milliseconds=50), "min_interval": timedelta(milliseconds=50)}
+        damd.relay.relay.Relay.__init__.__kwdefaults__.update(often)
+    if "NOTIFY_SOCKET" in os.environ:
+        damd.daemon.supervision._STATUS_EVERY_S = 0.1
     if "DEAD" in os.environ:
         damd.fingerprint._hash_file = functools.partial(hash_unless_dead, damd.fingerprint._hash_file)
     world.register_system(note)
@@ -130,8 +137,8 @@ def shared() -> Iterator[Running]:
             shared.daemon.wait_for("ready")  # whichever test a process begins with
             yield shared
         finally:
+            shared.manager.close()  # first: what nobody has read would be in the way of what is told at the end
             status = shared.daemon.stop()
-            shared.manager.close()
         assert status == 0
         assert [line for line in shared.daemon.lines if line.get("level") not in ("info", "debug")] == []
         assert_is_whole(shared.state)
@@ -139,8 +146,9 @@ def shared() -> Iterator[Running]:
 
 def test_systemd_hears_when_the_watches_are_armed_and_when_all_is_scanned(shared: Running) -> None:
     assert shared.manager.recv(4096) == b"READY=1"
-    assert shared.manager.recv(4096).startswith(b"STATUS=Watching 2 folders")
-    until(lambda: shared.manager.recv(4096) == b"STATUS=Watching 2 folders", "all is scanned and imported")
+    at_rest = b"STATUS=Watching 2 folders"
+    while (told := shared.manager.recv(4096)) != at_rest:
+        assert told.startswith(at_rest), "it watches, and compares or imports"
 
 
 def test_what_was_there_before_is_imported(shared: Running) -> None:
@@ -160,10 +168,10 @@ def test_a_file_that_arrives_is_imported_and_told_in_one_line_of_json(shared: Ru
 
 
 def test_a_burst_in_new_folders_is_imported_completely(shared: Running) -> None:
-    paths = make_pngs(shared.inbox / "burst" / "of" / "files", 200)
+    paths = make_pngs(shared.inbox / "burst" / "of" / "files", 100)
     for path in paths:
         shared.daemon.wait_for_import(path)
-    assert len({shared.location(path) for path in (paths[0], paths[99], paths[199])}) == 3
+    assert len({shared.location(path) for path in (paths[0], paths[49], paths[99])}) == 3
 
 
 def test_a_folder_that_is_moved_in_is_imported_with_all_that_is_in_it(shared: Running) -> None:
@@ -191,7 +199,7 @@ def test_a_file_that_is_written_slowly_is_imported_once_and_complete(shared: Run
     with path.open("wb", buffering=0) as file:
         for part in range(8):
             file.write(content[part * len(content) // 8 : (part + 1) * len(content) // 8])
-            time.sleep(0.1)  # the writer's own pauses, shorter than `settle`
+            time.sleep(0.05)  # the writer's own pauses, shorter than `settle`
     line = shared.daemon.wait_for_import(path)
     assert line["sha256"] == hashlib.sha256(content).hexdigest()
     shared.come_to_rest()
@@ -300,10 +308,10 @@ def run_hurried(state: Path, tmp_path: Path) -> RunHurried:
     (tmp_path / "plugins" / "hurrying_plugin.py").write_text(PLUGIN)
     environment: dict[str, str | Path] = {"PYTHONPATH": tmp_path / "plugins", "NOTES": tmp_path / "notes", "HURRY": "1"}
 
-    def run(*folders: Path, **root: str) -> AbstractContextManager[Daemon]:
-        watch = [{"path": str(folder), "settle": "100ms"} | root for folder in folders]
-        keys = {"state": str(state), "watch": watch, "plugins": ["hurrying_plugin"]}
-        (tmp_path / "damd.yaml").write_text(yaml.safe_dump(keys))
+    def run(*folders: Path, more: dict[str, Any] | None = None, **root: str) -> AbstractContextManager[Daemon]:
+        watch = [{"path": str(folder), "settle": "50ms"} | root for folder in folders]
+        keys: dict[str, Any] = {"state": str(state), "watch": watch, "ingest": {"workers": 1}}
+        (tmp_path / "damd.yaml").write_text(yaml.safe_dump(keys | {"plugins": ["hurrying_plugin"]} | (more or {})))
         return running("--config", tmp_path / "damd.yaml", **environment)
 
     return run
@@ -420,13 +428,13 @@ def test_a_second_signal_is_heard_to_the_very_end_whoever_takes_his_time_then(
 def test_a_root_that_does_not_answer_holds_up_neither_the_others_nor_the_end(
     inbox: Path, state: Path, tmp_path: Path
 ) -> None:
-    dead, config, plugins, timeout_s = tmp_path / "dead", tmp_path / "damd.yaml", tmp_path / "plugins", 0.5
+    dead, config, plugins = tmp_path / "dead", tmp_path / "damd.yaml", tmp_path / "plugins"
     for folder in (dead, plugins):
         folder.mkdir()
     for index in range(60):
         make_picture(dead / f"{index}.png", size=(16, 16 + index))
     (plugins / "dead_plugin.py").write_text(PLUGIN)
-    config.write_text(f"plugins: [dead_plugin]\ningest:\n  timeout: {timeout_s}s\n  workers: 2")
+    config.write_text("plugins: [dead_plugin]\ningest:\n  timeout: 500ms\n  workers: 2")
     arguments = ("--config", config, "--watch", dead, "--watch", inbox, "--state", state)
     with running(*arguments, PYTHONPATH=plugins, NOTES=tmp_path / "notes", DEAD=dead) as daemon:
         assert daemon.process.stdout is not None
@@ -437,9 +445,7 @@ def test_a_root_that_does_not_answer_holds_up_neither_the_others_nor_the_end(
             told += line
         for picture in [make_picture(inbox / f"{index}.png", size=(32, 16 + index)) for index in range(8)]:
             daemon.wait_for_import(picture)
-        began_at = time.monotonic()
-        assert daemon.stop() == 0
-        assert time.monotonic() - began_at < timeout_s + 5  # a second or two; more on a machine that is busy
+        assert daemon.stop() == 0, "what hangs does so for ever, and is not waited for"
     assert daemon.logged("left for the next start")[0]["in_work"] >= 4
     assert daemon.logged("left behind: a file system that does not answer")
     assert daemon.logged("stopped")[0]["imported"] == 8
@@ -491,18 +497,18 @@ def test_a_catalogue_that_is_removed_ends_the_daemon_instead_of_being_written_to
 
 
 def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_in_the_middle(inbox: Path, state: Path) -> None:
-    for index in range(60):
+    for index in range(40):
         make_picture(inbox / f"{index}.jpg", size=(300 + index // 2, 200))  # two of each content
     with running("--watch", inbox, "--state", state) as daemon:
         daemon.wait_for("file.imported", 5)
         daemon.process.kill()
         assert daemon.end() == -signal.SIGKILL
-    assert len(locations(state)) < 60
+    assert len(locations(state)) < 40
     with running("--watch", inbox, "--state", state) as daemon:
-        until(lambda: len(locations(state)) == 60, "60 locations")
+        until(lambda: len(locations(state)) == 40, "40 locations")
         assert daemon.stop() == 0
-    assert set(locations(state)) == {("inbox", f"{index}.jpg") for index in range(60)}
-    assert len(query(state, "SELECT 1 FROM entity")) == 30
+    assert set(locations(state)) == {("inbox", f"{index}.jpg") for index in range(40)}
+    assert len(query(state, "SELECT 1 FROM entity")) == 20
     drafts = state / "previews" / ".drafts"
     for draft in drafts.iterdir():
         draft.unlink()  # those of the killed one are swept a day later
@@ -516,7 +522,8 @@ def test_a_root_that_is_not_there_is_waited_for_and_lost_ones_come_back(
     (tmp_path / "file").touch()
     with run_hurried(inbox, late, tmp_path / "file") as daemon:
         daemon.wait_for("ready")
-        held = {line["root"]: line["reason"] for line in daemon.logged("root held")}
+        daemon.wait_for("root.held", 2)
+        held = {line["root"]: line["reason"] for line in daemon.logged("root.held")}
         assert held.keys() == {"late", "file"}
         assert str(late) in held["late"]
         assert "No such file" in held["late"]
@@ -526,7 +533,7 @@ def test_a_root_that_is_not_there_is_waited_for_and_lost_ones_come_back(
         daemon.wait_for_import(first)
         daemon.wait_until(lambda: [line["root"] for line in daemon.logged("root released")] == ["late"], what="release")
         late.rename(tmp_path / "away")
-        daemon.wait_for("root held", 3)
+        daemon.wait_for("root.held", 3)
         assert query(state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(0,)]
         (tmp_path / "away").rename(late)
         daemon.wait_for_import(make_picture(late / "b.png", size=(33, 44)))
@@ -571,7 +578,7 @@ def test_more_than_may_go_missing_is_held_until_it_is_accepted(
     for number in range(120):
         (inbox / f"{number}.txt").unlink()
     with run_hurried(inbox, unsupported="catalogue") as daemon:
-        assert "120 of 150 known files are not there" in daemon.wait_for("root held")["reason"]
+        assert "120 of 150 known files are not there" in daemon.wait_for("root.held")["reason"]
         assert not daemon.logged("file.missing")
         accepted = run_damd("roots", "accept", "inbox", "--config", tmp_path / "damd.yaml")
         assert accepted.code == 0
@@ -583,20 +590,20 @@ def test_more_than_may_go_missing_is_held_until_it_is_accepted(
 
 
 def test_a_disabled_webhook_hears_nothing_and_once_it_is_enabled_what_it_missed(
-    inbox: Path, state: Path, tmp_path: Path
+    inbox: Path, state: Path, tmp_path: Path, run_hurried: RunHurried
 ) -> None:
     with Receiver() as receiver:
         gallery = webhook_settings(tmp_path, receiver.url).model_dump(mode="json", include={"kind", "name", "url"})
         gallery["secret"] = {"file": str(tmp_path / "webhook.secret")}
-        config = tmp_path / "damd.yaml"
-        settings = {"watch": [{"path": str(inbox)}], "subscribers": [{"kind": "log"}, gallery]}
-        config.write_text(yaml.safe_dump(settings))
+        subscribers = {"subscribers": [{"kind": "log"}, gallery]}
+        config = tmp_path / "asking.yaml"  # without the plugin, which is for the daemon alone
+        config.write_text(yaml.safe_dump({"watch": [{"path": str(inbox)}]} | subscribers))
         options = ("--config", config, "--state", state)
 
         def owed() -> int:
             return int(query(state, "SELECT count(*) FROM delivery WHERE delivered_at IS NULL")[0][0])
 
-        with running(*options) as daemon:
+        with run_hurried(inbox, more=subscribers) as daemon:
             daemon.wait_for("ready")
             assert "  gallery: webhook (active, 0 owed)\n" in run_damd("status", *options).out
             assert run_damd("webhooks", "disable", "gallery", *options).code == 0

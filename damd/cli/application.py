@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from damd import __version__
-from damd.errors import ConfigurationError, DaemonUnreachableError, DamdError
+from damd.errors import ConfigurationError, DaemonUnreachableError, DamdError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,7 +112,7 @@ def _end(error: BaseException) -> NoReturn:
         sys.exit(EXIT_INTERRUPTED)
     if not isinstance(error, DamdError):
         raise error
-    say(f"damd: {error}" if not isinstance(error, ConfigurationError) else str(error))
+    complain(f"damd: {error}" if not isinstance(error, ConfigurationError) else str(error))
     sys.exit(_exit_code(error))
 
 
@@ -128,6 +128,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _exit_code(error: DamdError) -> int:
     if isinstance(error, ConfigurationError):
         return EXIT_CONFIGURATION
+    if isinstance(error, UnknownNameError):
+        return EXIT_USAGE
     return EXIT_UNREACHABLE if isinstance(error, DaemonUnreachableError) else EXIT_FAILURE
 
 
@@ -170,6 +172,20 @@ def note_missing_state(config: Config) -> None:
 def say(words: str) -> None:
     """Tell a person something, on standard error; what is unprintable in its lines is escaped."""
     typer.echo("\n".join(map(printable, words.split("\n"))), err=True)
+
+
+def complain(words: str) -> None:
+    """The same, of what is wrong; in the journal of systemd as errors, which ``journalctl -p err`` finds."""
+    say("\n".join(f"<3>{line}" for line in words.split("\n")) if _is_journal() else words)
+
+
+def _is_journal() -> bool:
+    """Whether standard error is what systemd connected to the journal (systemd.exec(5), ``$JOURNAL_STREAM``)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def printable(text: str) -> str:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files or folders; nothing needs to be there.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", readable=False, help="Files or folders; nothing needs to be there.")
+    ],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

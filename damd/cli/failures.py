@@ -41,7 +41,8 @@ def list_failures(config: ConfigOption = None, state: StateOption = None, as_jso
 @failures.command()
 def retry(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATH]", help="These files; all that failed, if none is named.")
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]", readable=False, help="These files; all that failed, if none is named."),
     ] = None,
     config: ConfigOption = None,
     state: StateOption = None,

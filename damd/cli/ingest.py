@@ -40,7 +40,9 @@ _FORETOLD = {"SUCCESS": "would import", "SKIPPED": "would skip", "FAILED": "woul
 
 
 def ingest(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files, or folders with all that is in them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH", readable=False, help="Files, or folders with all that is in them.")
+    ],
     config: ConfigOption = None,
     state: StateOption = None,
     as_json: JsonOption = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from damd.cli.application import EXIT_CONFIGURATION, ConfigOption, JsonOption, StateOption, print_json, say
+from damd.cli.application import EXIT_CONFIGURATION, ConfigOption, JsonOption, StateOption, complain, print_json, say
 from damd.cli.asking import ask_daemon, load_to_ask
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def _reload(config: Config, as_json: bool) -> bool:
         print_json(answer)
         return bool(answer["ok"])
     for problem in answer["problems"]:
-        say(problem)
+        complain(problem)
     if not answer["ok"]:
         say("The reload is refused: the configuration before it stays in force.")
         return False

@@ -51,7 +51,9 @@ def run(
     gc.enable()
     faulthandler.enable()  # systemd's watchdog ends with SIGABRT a process that hangs: then it says where
     overrides |= {"state": str(state)} if state is not None else {}
-    anyio.run(daemon.run, settings, daemon.Source(path=config, overrides=overrides))
+    anyio.run(
+        daemon.run, settings, daemon.Source(path=config.absolute() if config is not None else None, overrides=overrides)
+    )
     if _has_hanging_threads():
         import structlog
 

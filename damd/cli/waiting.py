@@ -59,6 +59,8 @@ async def _wait(config: Config, root: str | None, within: timedelta | None, as_j
             print_json(answer | {"done": True})
         else:
             say(f"All that was there is catalogued or failed: {', '.join(answer['roots'])}.")
+            for each in answer.get("unread", []):
+                say(f"Not looked into: {each}")
         return True
     status = await ask_daemon(config, "status")
     roots = [each for each in status["roots"] if root in {None, each["name"]}]

@@ -18,9 +18,8 @@ from damd.catalogue.store import Catalogue
 from damd.catalogue.tables import now
 from damd.daemon.reloading import Reloader
 from damd.daemon.standing import Standing
-from damd.errors import CatalogueUnavailableError, DamdError
+from damd.errors import CatalogueUnavailableError, DamdError, UnknownNameError
 from damd.metrics import EndpointNumbers, Numbers, Outbox
-from damd.relay.relay import Relay
 from damd.watch.root import WatchedRoot
 from damd.world import World
 
@@ -31,15 +30,13 @@ class Answers:
     Args:
         world: Whose catalogue.
         standing: How it stands.
-        relay: Whose deliveries.
         reloader: Reloads when it is told to.
     """
 
-    def __init__(self, world: World, standing: Standing, relay: Relay, reloader: Reloader) -> None:
+    def __init__(self, world: World, standing: Standing, reloader: Reloader) -> None:
         self._catalogue = world.get_resource(Catalogue)
         self._standing = standing
         self._intake = standing.intake
-        self._relay = relay
         self._reloader = reloader
 
     @property
@@ -95,7 +92,7 @@ class Answers:
             reload_succeeded_at=standing.reloaded_at,
             roots={root.tree.root: standing.numbers_of(root) for root in standing.watching.roots},
             stages=intake.durations.numbers(),
-            deliveries=self._relay.attempts,
+            deliveries=standing.relay.attempts,
             outbox=outbox,
         )
 
@@ -136,7 +133,7 @@ class Answers:
             raise DamdError("No root is watched at the moment, since the configuration is being reloaded: ask again")
         if not asked:
             known = ", ".join(root.tree.root for root in roots)
-            raise DamdError(f"No root is called {name}; those that are watched: {known}")
+            raise UnknownNameError(f"No root is called {name}; those that are watched: {known}")
         return asked
 
     async def _scan(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +168,8 @@ class Answers:
             tasks.cancel_scope.cancel()
         if problems:
             raise DamdError("\n".join(sorted(set(problems))))
-        return {"roots": [root.tree.root for root in asked]}
+        unread = [each for root in asked for each in root.state.unreadable]
+        return {"roots": [root.tree.root for root in asked]} | ({"unread": unread} if unread else {})
 
     async def _until_done(self, root: WatchedRoot, problems: list[str]) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import resource
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +19,7 @@ import anyio.to_thread
 import structlog
 from sqlmodel import Session
 
-from damd import control, logs, systemd
+from damd import __version__, control, logs, systemd
 from damd.assembly import forget_what_is_read_now, open_world, places_of, register_systems, take_over
 from damd.catalogue.sole import Hold, sole_daemon, this_daemon
 from damd.catalogue.store import Catalogue
@@ -122,7 +123,9 @@ class Daemon:
         workers = world.get_resource(Sandbox).worker_count
         self._intake = Intake(world, concurrency=COMMANDS_PER_WORKER * workers)
         self._watching = Watching(world, self._intake, config.state, self._all_compared)
-        self._standing = Standing(config=config, path=source.path, intake=self._intake, watching=self._watching)
+        self._standing = Standing(
+            config=config, path=source.path, intake=self._intake, watching=self._watching, relay=self._relay
+        )
         self._supervision = Supervision(self._standing.sentence, self._is_stuck)
         self._reloader = Reloader(source, self._standing, self._apply)
         self._armed = anyio.Event()
@@ -135,14 +138,16 @@ class Daemon:
         _log.info("stopped", **self._intake.outcomes)
 
     async def _run_until(self, stop: anyio.Event) -> None:
-        config = self._standing.config
+        config, path = self._standing.config, self._standing.path
+        known = {"config": str(path) if path is not None else None, "state": str(config.state)}
+        _log.info("started", version=__version__, **known, roots=list(config.roots), pid=os.getpid())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._relay.run)
             tasks.start_soon(self._take_in)
             tasks.start_soon(self._supervision.feed_watchdog)
             tasks.start_soon(self._supervision.keep_status)
             tasks.start_soon(mind_state, config, self._hold)
-            answers = Answers(self._world, self._standing, self._relay, self._reloader)
+            answers = Answers(self._world, self._standing, self._reloader)
             await tasks.start(functools.partial(control.serve, config.state, answers.by_command))
             if config.http is not None:
                 from damd.web.serving import serve
@@ -182,7 +187,8 @@ class Daemon:
 
     async def _all_compared(self) -> None:
         await self._armed.wait()
-        _log.info("ready", roots=len(self._watching.roots))
+        absent = [root.tree.root for root in self._watching.roots if root.state.backend is None]
+        _log.info("ready", roots=len(self._watching.roots), **({"not_watched": absent} if absent else {}))
         await self._supervision.tell_status()
 
     async def _apply(self, old: Config, new: Config) -> None:

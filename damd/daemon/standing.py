@@ -17,6 +17,7 @@ from damd.daemon.watching import Watching
 from damd.events import readable
 from damd.intake import Intake
 from damd.metrics import RootNumbers
+from damd.relay.relay import Relay
 from damd.watch.root import WatchedRoot
 
 _TOLD = {"ignore", "include", "recursive", "follow_symlinks"}  # of a root's settings, for who asks without them
@@ -56,6 +57,7 @@ class Standing:
         path: The file that it was read from.
         intake: What is in work.
         watching: The roots.
+        relay: The deliveries.
         is_armed: Whether all roots have been armed once, or turned out not to be there.
         is_stopping: Whether the drain has begun.
         is_reloading: Whether another configuration is being read, or taken.
@@ -68,6 +70,7 @@ class Standing:
     path: Path | None
     intake: Intake
     watching: Watching
+    relay: Relay
     is_armed: bool = False
     is_stopping: bool = False
     is_reloading: bool = False
@@ -84,7 +87,9 @@ class Standing:
         if self.is_stopping:
             yield f"Stopping, {_files(intake.lanes.in_work)} in work"
             return
-        folders = f"{len(roots)} folder{'' if len(roots) == 1 else 's'}"
+        absent = [root.tree.root for root in roots if root.state.backend is None and not root.state.scanning]
+        there = f"{len(roots) - len(absent)} of " if absent and self.is_armed else ""
+        folders = f"{there}{len(roots)} folder{'' if len(roots) == 1 else 's'}"
         scanning = sum(root.state.scanning for root in roots)
         if self.is_reloading:
             yield "Reloading"
@@ -96,11 +101,16 @@ class Standing:
             yield "PAUSED (damd resume)"
         if intake.lanes.waiting or intake.lanes.in_work:
             yield f"{_files(intake.lanes.waiting)} waiting, {intake.lanes.in_work} in work"
-        absent = [root.tree.root for root in roots if root.state.backend is None and not root.state.scanning]
         if absent and self.is_armed:
-            yield f"NOT THERE: {', '.join(absent)}"
+            yield f"NOT WATCHED: {', '.join(absent)} (damd status)"
         if held := [root.tree.root for root in roots if root.held is not None and root.tree.root not in absent]:
             yield f"HELD: {', '.join(held)} (damd roots list)"
+        if unread := sum(len(root.state.unreadable) for root in roots):
+            yield f"{unread} folder{'' if unread == 1 else 's'} CLOSED to damd (damd status)"
+        if troubled := self.relay.troubled:
+            yield f"FAILING: {', '.join(troubled)} (damd webhooks list)"
+        if failed := intake.outcomes["failed"]:
+            yield f"{_files(failed)} failed since the start (damd failures list)"
         if self.reload is not None and not self.reload.ok:
             yield "the new configuration was REFUSED (damd status)"
         elif self.reload is not None and self.reload.restart:
@@ -134,6 +144,7 @@ class Standing:
             "scanning": root.state.scanning,
             **vars(numbers),
             "held": root.held,
+            "unwatched_because": root.state.unwatched_because,
             "in_work": self.intake.lanes.in_work_in(root.tree.root),
             "last_imported_at": _text(numbers.last_imported_at),
             "settings": root.settings.model_dump(mode="json", include=_TOLD),

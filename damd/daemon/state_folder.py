@@ -10,11 +10,14 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import structlog
 
 from damd.catalogue.engine import STATE_MODE
 from damd.catalogue.sole import Hold
 from damd.config import Config
 from damd.errors import CatalogueError, CatalogueInUseError, ConfigurationError
+
+_log = structlog.get_logger(__name__)
 
 LOCK = "daemon.lock"
 _MIND_STATE_S = 5.0
@@ -43,16 +46,25 @@ def locked(state: Path, holder: str) -> Iterator[None]:
     Raises:
         CatalogueInUseError: Another daemon holds it.
     """
-    with (state / LOCK).open("a+") as lock:
+    try:
+        file = (state / LOCK).open("a+")
+    except OSError as error:
+        advice = "give the folder and all in it to the user that damd runs as (chown -R)"
+        raise ConfigurationError([f"The lock {state / LOCK} cannot be opened ({error.strerror}): {advice}"]) from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
             raise CatalogueInUseError(str(state), lock.read().strip() or "of unknown number") from None
+        lock.seek(0)
+        if before := lock.read().strip():
+            _log.warning("the daemon before this one did not end in order: what it left is found again", was=before)
         lock.truncate(0)
         lock.write(f"{holder}\n")
         lock.flush()
         yield
+        lock.truncate(0)  # whoever finds it empty knows that all ended in order
 
 
 async def mind_state(config: Config, hold: Hold) -> None:

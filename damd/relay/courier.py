@@ -56,6 +56,7 @@ class Courier:
         self._log = EndpointLog(subscriber)
         self._outcomes = Outcomes(ledger, subscriber.name, self._policy.disable_after, clock)
         self._throttle: Throttle | None = None  # until it is known how the endpoint stands
+        self._stands = False
         self._enabled_at: datetime | None = None
         self._answered_at: datetime | None = None
         self._gave_up = False
@@ -67,8 +68,14 @@ class Courier:
         self.attempts = Counter({"delivered": 0, "refused": 0})
         """How many there were, by what came of them."""
 
+    @property
+    def is_troubled(self) -> bool:
+        """Whether the endpoint takes nothing at the moment: it does not answer, or is disabled."""
+        return self._stands and (self._throttle is None or self._throttle.is_away)
+
     def stands(self, endpoint: Endpoint) -> None:
         """How the endpoint stands by the catalogue; told before the first `wake`, and with each look."""
+        self._stands = True
         self._log.stands(endpoint, gave_up=self._gave_up)
         was_enabled_at, self._enabled_at = self._enabled_at, endpoint.enabled_at
         self._answered_at = self._answered_at or endpoint.last_delivered_at

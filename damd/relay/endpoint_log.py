@@ -47,7 +47,7 @@ class EndpointLog:
         if is_news:
             self._is_told, self._told_at = True, at
         (self._log.warning if is_news else self._log.debug)(
-            "delivery refused",
+            "delivery failed",
             event_id=delivery.event.event_id,
             attempts=delivery.attempts + 1,
             next_attempt_at=next_attempt_at.isoformat(),

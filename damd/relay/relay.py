@@ -125,6 +125,11 @@ class Relay:
         """How many attempts there were since the start, by endpoint, and by what came of them."""
         return {name: served.courier.attempts for name, served in self._served.items()}
 
+    @property
+    def troubled(self) -> list[str]:
+        """The endpoints that take nothing at the moment, by their names."""
+        return [name for name, served in self._served.items() if served.courier.is_troubled]
+
     async def run(self) -> None:
         """Deliver until cancelled; an attempt that is then under way is made again by whoever runs next."""
         await self._ledger.write_until_done(self._attach)

@@ -7,7 +7,7 @@ What is kept lags behind the tree on the disk by the events that are still to co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 MOST_UNWATCHED = 256
 """How many folders are named as unwatched before the folders above stand for them."""
@@ -162,3 +162,12 @@ class Unwatched:
 
     def _above(self, path: bytes) -> bytes:
         return self._root if path == self._root else path.rpartition(b"/")[0] or b"/"
+
+
+def outermost(folders: Iterable[bytes]) -> Iterator[bytes]:
+    """Without those that lie below another: a tree that is unpacked marks every folder in it."""
+    last: bytes | None = None
+    for folder in sorted(folders, key=lambda folder: folder.rstrip(b"/") + b"/"):
+        if last is None or not folder.startswith(last):
+            last = folder.rstrip(b"/") + b"/"
+            yield folder

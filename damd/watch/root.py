@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import anyio
 import anyio.to_thread
@@ -23,11 +23,12 @@ from damd.errors import CatalogueUnavailableError, DamdError, WatchError, WatchL
 from damd.events import readable
 from damd.watch import open_watcher
 from damd.watch.base import OVERFLOWED, RootSettings, Sighting, Sink, Watcher
+from damd.watch.folders import outermost
 from damd.watch.ignore_file import NAME
 from damd.watch.polling import LONGEST_INTERVAL_S
 from damd.watch.presence import Presence, look_for
 from damd.watch.scan import Scanner, Surroundings
-from damd.watch.state import Comparisons, RootState
+from damd.watch.state import Comparisons, RootState, reasons
 from damd.watch.tree import Tree
 
 _log = structlog.get_logger(__name__)
@@ -262,12 +263,17 @@ class WatchedRoot:
             # After the scan, so that one which takes longer than the interval is followed by a pause.
             if self.tree.folder in marks or polled <= marks.keys():
                 poll_at = anyio.current_time() + LONGEST_INTERVAL_S
-            self.state.unwatched, self.state.watches = len(polled - {self.tree.folder}), watcher.watches
+            await self._note_watches(watcher.watches, polled - {self.tree.folder})
             marks = await self._next_marks(min(rescan_at, poll_at) if polled else rescan_at)
             if anyio.current_time() >= rescan_at:
                 marks = whole
             elif polled and anyio.current_time() >= poll_at:
                 marks = dict.fromkeys(polled) | marks
+
+    async def _note_watches(self, watches: int, polled: frozenset[bytes]) -> None:
+        self.state.watches, self.state.unwatched = watches, len(polled)
+        look = functools.partial(anyio.to_thread.run_sync, limiter=self._threads, abandon_on_cancel=True)
+        self.state.unwatched_because = await look(reasons, polled) if polled else []
 
     @property
     def _rescan_s(self) -> float:
@@ -292,7 +298,7 @@ class WatchedRoot:
         whole = self.tree.folder in marks
         number = self._comparisons.begin() if whole else 0
         self.state.scanning = whole
-        below = {self.tree.relative(path): marks[path] for path in _outermost(marks)}
+        below = {self.tree.relative(path): marks[path] for path in outermost(marks)}
         self._is_scanning = True
         try:
             again = await self._scan_until_it_can_be(below, whole=whole, presence=presence, sink=sink)
@@ -337,12 +343,3 @@ def _once(call: Callable[[], None]) -> Callable[[], None]:
             call()
 
     return once
-
-
-def _outermost(folders: Iterable[bytes]) -> Iterator[bytes]:
-    """Without those that lie below another: a tree that is unpacked marks every folder in it."""
-    last: bytes | None = None
-    for folder in sorted(folders, key=lambda folder: folder.rstrip(b"/") + b"/"):
-        if last is None or not folder.startswith(last):
-            last = folder.rstrip(b"/") + b"/"
-            yield folder

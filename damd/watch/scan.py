@@ -166,6 +166,7 @@ class Scanner:
         """
         before, self.held = self.held, because
         root = self._tree.root
+        is_announced = False
         try:
             if because is None:
                 await self._around.catalogue.write(functools.partial(absence.release, root=root))
@@ -174,13 +175,14 @@ class Scanner:
                 event = await self._around.catalogue.write(note)
                 if event is not None:
                     await self._around.announce(event)
+                    is_announced = True
             self._noted = because
         except CatalogueUnavailableError as error:
             if because != before:  # it is tried again, of a root that is not there every two seconds
                 _log.warning("a root's state could not be noted", root=root, error=str(error))
         # Last, so that who reads it can accept it at once.
         if because is not None and because != before:
-            _log.warning("root held", root=root, reason=because)
+            (_log.debug if is_announced else _log.warning)("root held", root=root, reason=because)
         elif because is None and before is not None:
             _log.info("root released", root=root)
 

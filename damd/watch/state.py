@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import anyio
+
+from damd.events import readable
+from damd.patience import why_unlistable
+
+NO_WATCHES_LEFT = "no watches are left, so it is polled"
+_MOST_REASONS = 8
 
 
 @dataclass
@@ -18,6 +26,7 @@ class RootState:
         renewals: How often its watches were armed anew, since something may have been missed.
         overflows: How often that was because the kernel's queue had overflowed.
         unwatched: How many folders are polled, since they cannot be watched.
+        unwatched_because: Of some of these, why: ``PATH: reason``.
         watches: How many of the kernel's watches it holds.
         sightings: What the watchers have told: ``file`` and ``folder``, which is to be compared.
     """
@@ -27,8 +36,20 @@ class RootState:
     renewals: int = 0
     overflows: int = 0
     unwatched: int = 0
+    unwatched_because: list[str] = field(default_factory=list)
     watches: int = 0
     sightings: Counter[str] = field(default_factory=lambda: Counter(file=0, folder=0))
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Of the folders in `unwatched_because` those that cannot be looked into."""
+        return [each for each in self.unwatched_because if not each.endswith(NO_WATCHES_LEFT)]
+
+
+def reasons(folders: Iterable[bytes]) -> list[str]:
+    """Why each of some folders is polled, ``PATH: reason``; blocking."""
+    some = islice(sorted(folders), _MOST_REASONS)
+    return [f"{readable(folder)}: {why_unlistable(folder) or NO_WATCHES_LEFT}" for folder in some]
 
 
 class Comparisons:

@@ -210,7 +210,7 @@ def test_a_daemon_is_waited_for_until_a_file_is_an_asset(running: Running) -> No
 
 def test_a_daemon_scans(running: Running) -> None:
     assert running.damd("scan", "inbox") == (0, "", "Looking through inbox.\n")
-    assert running.damd("scan", "elsewhere") == (1, "", f"damd: {UNKNOWN}\n")
+    assert running.damd("scan", "elsewhere") == (2, "", f"damd: {UNKNOWN}\n")
 
 
 def test_a_daemon_pauses_and_goes_on(running: Running) -> None:

@@ -143,7 +143,7 @@ def test_a_root_whose_name_is_no_text_is_waited_for_as_any_other(folder: Path) -
     with running("--config", folder / "damd.yaml") as daemon:
         daemon.wait_for("ready")
         root.rename(folder / "away")
-        daemon.wait_for("root held")
+        daemon.wait_for("root.held")
         (folder / "away").rename(root)
         make_picture(root / "a.png")
         daemon.wait_for("file.imported")

@@ -40,7 +40,7 @@ async def test_the_log_tells_of_deliveries_and_refusals_and_never_the_secret(
         await catalogue.until(all_delivered(1))
         await anyio.wait_all_tasks_blocked()
     refused, delivered, back = [entry for entry in logs if entry.get("subscriber") == "gallery"]
-    assert (refused["event"], refused["log_level"]) == ("delivery refused", "warning")
+    assert (refused["event"], refused["log_level"]) == ("delivery failed", "warning")
     assert refused["error"] == "The receiver answered 500 Internal Server Error"
     assert refused["attempts"] == 1
     assert (delivered["event"], delivered["log_level"]) == ("delivery taken", "debug")
@@ -67,7 +67,7 @@ async def test_of_a_dead_endpoint_the_log_tells_once_and_once_that_it_is_back(
         clock.advance(timedelta(minutes=1))
         relay.wake()
         await catalogue.until(all_delivered(50))
-    assert loud(logs) == [("warning", "delivery refused"), ("info", "endpoint is back")]
+    assert loud(logs) == [("warning", "delivery failed"), ("info", "endpoint is back")]
     (back,) = [entry for entry in logs if entry["event"] == "endpoint is back"]
     assert (back["refused"], back["failed_for_s"]) == (refused, 61 * 60)
 
@@ -101,9 +101,9 @@ async def test_a_trouble_that_comes_soon_after_another_is_told_if_it_lasts(
             if number == 3:
                 spool.usual = down("again")
     assert loud(logs) == [
-        ("warning", "delivery refused"),
+        ("warning", "delivery failed"),
         ("info", "endpoint is back"),
-        ("warning", "delivery refused"),
+        ("warning", "delivery failed"),
     ]
 
 
@@ -116,5 +116,5 @@ async def test_the_traceback_of_a_bug_is_told_once(
     await catalogue.store(*many(30))
     async with running(catalogue, spool, clock=clock):
         await catalogue.until(all_refused(30))
-    assert loud(logs) == [("error", "subscriber failed"), ("warning", "delivery refused")]
+    assert loud(logs) == [("error", "subscriber failed"), ("warning", "delivery failed")]
     assert isinstance(logs[0]["exc_info"], KeyError)

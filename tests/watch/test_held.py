@@ -27,7 +27,7 @@ async def test_a_root_that_would_lose_too_much_is_held_and_nothing_is_marked(ben
     assert await bench.held() == because
     assert await bench.missing() == []
     told = [line for line in lines if line["event"] == "root held"]
-    assert [(line["log_level"], line["reason"], line["root"]) for line in told] == [("warning", because, "inbox")]
+    assert [(line["log_level"], line["reason"], line["root"]) for line in told] == [("debug", because, "inbox")]
 
 
 @pytest.mark.usefixtures("few_allowed")

@@ -68,6 +68,8 @@ def _root_lines(root: Answer, at: datetime) -> Iterator[Line]:
     yield Line(f"{root['name']}: {root['path']} ({at_work(root)})", 2)
     if root["held"] is not None:
         yield Line(held(root), 4, "bold red")
+    for each in root.get("unwatched_because", []):  # an older daemon's answer has none
+        yield Line(f"NOT WATCHED: {each}", 4, "bold yellow")
     if any(root.get("outcomes", {}).values()):
         last = root.get("last_imported_at")
         ago = "" if last is None else f", the last import {how_long_ago(last, at)}"
