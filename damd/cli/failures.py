@@ -19,6 +19,7 @@ from damd.cli.application import (
     print_json,
     printable,
 )
+from damd.cli.words import when
 
 if TYPE_CHECKING:
     from damd.config import Config
@@ -77,7 +78,7 @@ async def _list(config: Config, as_json: bool) -> None:
                 if as_json:
                     print_json(failure)
                     continue
-                then = "final" if failure["permanent"] else f"again at {failure['next_attempt_at']}"
+                then = "final" if failure["permanent"] else f"again at {when(failure['next_attempt_at'])}"
                 kind = f", {failure['mime_type']}" if failure["mime_type"] else ""
                 typer.echo(printable(f"{failure['path']}: {failure['reason']} ({then}{kind})"))
             after = failed[-1]["failure_id"]

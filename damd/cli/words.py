@@ -19,8 +19,8 @@ def how_long(seconds: float) -> str:
 
 
 def when(moment: str) -> str:
-    """A moment in ISO 8601, for people: ``2026-05-04 10:11:12 UTC``."""
-    return datetime.fromisoformat(moment).strftime("%Y-%m-%d %H:%M:%S %Z")
+    """A moment in ISO 8601, for people, by their clock: ``2026-05-04 12:11:12 CEST``."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def how_long_ago(moment: str, at: datetime) -> str:
