@@ -1,5 +1,6 @@
 """The program ``damd`` within this process, which is quicker than a real one where that is enough."""
 
+import functools
 import io
 import json
 import subprocess
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
+import typer.main
 
 import damd.cli
 
@@ -29,10 +31,15 @@ class Outcome(NamedTuple):
         return [json.loads(line) for line in self.out.splitlines()]
 
 
+_get_command = functools.cache(typer.main.get_command)
+"""Typer makes all the commands anew for each call, of which a process has only one."""
+
+
 def run_damd(*arguments: object) -> Outcome:
     """``damd ARGUMENTS`` within this process."""
     out, err = io.StringIO(), io.StringIO()
     with (
+        patch.object(typer.main, "get_command", _get_command),
         patch.object(sys, "argv", ["damd", *map(str, arguments)]),
         redirect_stdout(out),
         redirect_stderr(err),

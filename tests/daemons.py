@@ -58,6 +58,11 @@ class Daemon:
     def logged(self, event: str) -> list[dict[str, Any]]:
         return [line for line in list(self.lines) if line["event"] == event]
 
+    def forget(self) -> None:
+        """What was logged before; for tests that share it."""
+        with self._changed:
+            self.lines.clear()
+
     def imported(self) -> dict[str, dict[str, Any]]:
         return {line["path"]: line for line in self.logged("file.imported")}
 
@@ -133,10 +138,11 @@ def _ending(daemon: Daemon) -> Iterator[Daemon]:
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
+    deadline, pause_s = time.monotonic() + DEADLINE_S, 0.01
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.01)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, 0.1)  # what takes long does so no longer for being asked less often
 
 
 def run_process(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -178,5 +184,11 @@ def make_pngs(folder: Path, number: int) -> list[Path]:
     paths = [folder / str(each % 7) / str(each % 3) / f"{each}.png" for each in range(number)]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), f"#{next(_colours):06x}").save(path)
+        make_png(path)
     return paths
+
+
+def make_png(path: Path) -> Path:
+    """A small picture, of a content that no other has which was made so."""
+    Image.new("RGB", (8, 8), f"#{next(_colours):06x}").save(path)
+    return path

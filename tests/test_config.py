@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from damd.config import Config, LoggingSettings, config_as_yaml, load_config
@@ -385,6 +385,7 @@ ROOTS = st.builds(
 
 
 class TestShown:
+    @settings(max_examples=50, deadline=None)
     @given(
         roots=st.lists(ROOTS, max_size=3, unique_by=lambda root: str(root["path"])),
         memory=st.integers(2**28, 2**40),

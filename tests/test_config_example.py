@@ -115,7 +115,7 @@ def told(file: Path) -> Sequence[str]:
 
 
 @given(text=TEXTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_is_a_configuration_or_problems_that_are_told_by_line(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:

@@ -79,7 +79,7 @@ def setup(world):
         often = {"poll_interval": timedelta(milliseconds=50), "min_interval": timedelta(milliseconds=50)}
         damd.relay.relay.Relay.__init__.__kwdefaults__.update(often)
     if "NOTIFY_SOCKET" in os.environ:
-        damd.daemon.supervision._STATUS_EVERY_S = 0.1
+        damd.daemon.supervision._BUSY_STATUS_EVERY_S = damd.daemon.supervision._STATUS_EVERY_S = 0.1
     if "DEAD" in os.environ:
         damd.fingerprint._hash_file = functools.partial(hash_unless_dead, damd.fingerprint._hash_file)
     world.register_system(note)

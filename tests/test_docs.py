@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,8 @@ def make_font(path: Path) -> Path:
     return path
 
 
-def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) -> None:
+def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path, migrated: Path) -> None:
+    shutil.copytree(migrated, tmp_path / "state")
     plugin, _ = fenced("extending.md", "python")
     configuration, _ = fenced("extending.md", "yaml")
     (tmp_path / "damd_font.py").write_text(plugin)
@@ -72,7 +74,8 @@ def test_the_family_in_the_guide_to_extending_reads_its_files(tmp_path: Path) ->
         assert page.convert("L").getextrema() == (0, 255)
 
 
-def test_the_subscriber_in_the_guide_to_extending_is_an_endpoint(tmp_path: Path) -> None:
+def test_the_subscriber_in_the_guide_to_extending_is_an_endpoint(tmp_path: Path, migrated: Path) -> None:
+    shutil.copytree(migrated, tmp_path / "state")
     _, plugin = fenced("extending.md", "python")
     _, configuration = fenced("extending.md", "yaml")
     (tmp_path / "damd_diary.py").write_text(plugin)
@@ -82,7 +85,8 @@ def test_the_subscriber_in_the_guide_to_extending_is_an_endpoint(tmp_path: Path)
     assert (tmp_path / "diary.txt").read_text().endswith(" webhook.test\n")
 
 
-def test_the_plugin_in_the_readme_hears_of_imports(tmp_path: Path) -> None:
+def test_the_plugin_in_the_readme_hears_of_imports(tmp_path: Path, migrated: Path) -> None:
+    shutil.copytree(migrated, tmp_path / "state")
     (tmp_path / "teller.py").write_text(indented("README.md", "from damd.events import FileImportedEvent"))
     (tmp_path / "damd.yaml").write_text("plugins: [teller]\n")
     picture = make_picture(tmp_path / "picture.jpg")

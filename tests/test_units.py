@@ -206,19 +206,38 @@ def test_a_dropin_of_strange_folders_is_clean_by_systemds_own_verdict(tmp_path: 
 def test_a_dropin_names_each_root_where_the_unit_would_not_do() -> None:
     written = settings_of(service_dropin(config_of("/srv/photos", "/var/tmp/drop", "/srv/a\nb/in")))  # noqa: S108 - names
 
-    assert written["RequiresMountsFor"] == ["/srv/photos", "/var/tmp/drop", "/srv"]  # noqa: S108 - names
+    assert "RequiresMountsFor" not in written  # with any of them, systemd would stop damd for all
     assert written["ReadOnlyPaths"] == ["-/srv/photos"]
     assert written["BindReadOnlyPaths"] == ["-/var/tmp/drop"]
     assert "ReadWritePaths" not in written
 
 
-def test_a_dropin_follows_a_link_to_another_disk(open_folder: Path) -> None:
-    link = open_folder / "link"
-    link.symlink_to("/srv/of another disk")
-    written = settings_of(service_dropin(config_of(link)))
+def test_a_dropin_waits_for_the_disks_of_the_roots_and_requires_none(open_folder: Path) -> None:
+    (open_folder / "link").symlink_to("/srv/of another/disk")
+    fstab = write(
+        open_folder,
+        "fstab",
+        "# UUID=1 /srv/commented ext4\nUUID=2 /srv/photos ext4 noauto 0 2\n/dev/sdc /srv/of\\040another ext4 nofail\n"
+        "UUID=3 /srv/elsewhere ext4 defaults\nUUID=4 / ext4 defaults\nUUID=5 none swap sw\nUUID=6 /srv/p ext4 rw\n",
+    )
+    text = service_dropin(config_of("/srv/photos/in", open_folder / "link"), fstab=fstab)
+    written = settings_of(text)
 
-    assert written["RequiresMountsFor"] == [str(link), '"/srv/of another disk"']
-    assert written["BindReadOnlyPaths"] == [f"-{link}"]  # the link is hidden, not what it leads to
+    places = [name for name in written["After"] if name.startswith("srv-")]
+    assert places == [r"srv-of\x20another.mount", "srv-photos.mount"]
+    assert written["Wants"] == written["After"]
+    assert "RequiresMountsFor" not in written
+    assert f"-{open_folder}/link" in written["BindReadOnlyPaths"]  # the link is hidden, not what it leads to
+
+
+@pytest.mark.skipif(shutil.which("systemd-escape") is None, reason="systemd-escape is not installed")
+def test_a_mount_has_the_name_that_systemd_gives_it() -> None:
+    places = [*STRANGE, "/", "/.a/.b", "/srv/a-b_c", "/srv/ä\n\udcff", "/srv/" + "a" * 240]
+    asked = ["systemd-escape", "--path", "--suffix=mount", "--", *places]
+    names = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+
+    assert [writing.mount_unit(Path(place)) for place in places] == names
+    assert writing.mount_unit(Path("/srv/" + "a" * 250)) is None
 
 
 def test_a_dropin_opens_what_damd_writes_outside_of_its_own_folders() -> None:
@@ -271,3 +290,12 @@ def test_a_dropin_names_the_folder_on_the_way_to_a_root_that_is_closed(open_fold
     text = service_dropin(config_of(root))
 
     assert f"may not enter {open_folder}/mine\\nonly.\n# Let it: setfacl -m u:damd:x FOLDER\n" in text
+
+
+def test_a_dropin_has_the_command_that_opens_a_root(open_folder: Path) -> None:
+    root = open_folder / "my photos"
+    root.mkdir(mode=0o700)
+    text = service_dropin(config_of(root))
+
+    assert f"# Let it: setfacl -R -m u:damd:rX -m d:u:damd:rX '{root}'\n# That holds for what is there" in text
+    assert "(mode 600)" in text

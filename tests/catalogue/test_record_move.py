@@ -289,7 +289,7 @@ PLACES = [Place(root, path) for root in ("inbox", "photos", "") for path in (b"a
 ROWS = st.dictionaries(st.sampled_from(PLACES), st.tuples(st.sampled_from("xyz"), st.booleans()), max_size=6)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=ROWS, source=st.sampled_from(PLACES), to=st.sampled_from(PLACES))
 def test_whatever_lay_there_after_a_move_every_path_has_one_location_and_every_asset_its_own(
     engine: Engine,

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from damd.checks import reading
@@ -46,7 +47,7 @@ async def test_files_and_folders_that_are_closed_are_counted_with_an_example(
         (finding,) = await look_at_reading(config_of(root))
         (without,) = await look_at_reading(config_of(root, ignore=["secret.jpg", "closed/"]))
     assert finding.health == "warning"
-    assert finding.says.startswith("2 of 6 files and folders cannot be read, such as ")
+    assert finding.says.startswith("2 of the 6 files and folders that were looked at cannot be read, such as ")
     assert finding.says.endswith((f"{root}/secret.jpg", f"{root}/closed"))
     assert without.health == "ok"
 
@@ -57,7 +58,7 @@ async def test_a_folder_whose_files_cannot_be_reached_is_one_fault(
     (root / "below").chmod(0o744)
     with unprivileged():
         (finding,) = await look_at_reading(config_of(root))
-    assert finding.says == f"1 of 3 files and folders cannot be read, such as {root}/below"
+    assert finding.says == f"1 of the 3 files and folders that were looked at cannot be read, such as {root}/below"
     (root / "below").chmod(0o755)
 
 
@@ -86,3 +87,11 @@ async def test_links_are_not_followed_and_a_root_that_is_gone_is_passed_over(
 async def test_root_is_told_to_ask_as_another(root: Path) -> None:
     (finding,) = await look_at_reading(config_of(root))
     assert "ask as damd's user" in finding.says
+
+
+async def test_a_root_that_is_closed_itself_is_left_to_the_check_of_the_roots(
+    root: Path, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    await anyio.Path(root).chmod(0)
+    with unprivileged():
+        assert await look_at_reading(config_of(root)) == []

@@ -12,6 +12,7 @@ import pytest
 from damd.checks.findings import Finding
 from damd.checks.subscribers import look_at_subscribers
 from damd.config import Config
+from damd.units.installed import Service
 
 pytestmark = pytest.mark.anyio
 
@@ -51,8 +52,14 @@ def receiver() -> Iterator[Receiver]:
     receiver.close()
 
 
-async def look(tmp_path: Path, *subscribers: dict[str, Any]) -> list[Finding]:
-    return await look_at_subscribers(Config.model_validate({"state": tmp_path / "state", "subscribers": subscribers}))
+async def look(tmp_path: Path, *subscribers: dict[str, Any], service: Service | None = None) -> list[Finding]:
+    config = Config.model_validate({"state": tmp_path / "state", "subscribers": subscribers})
+    return await look_at_subscribers(config, service=service)
+
+
+def service(*credentials: str) -> Service:
+    unit = {("Service", "LoadCredential"): list(credentials)}
+    return Service(name="damd.service", unit=unit, config=Path("/etc/damd/damd.yaml"))
 
 
 def webhook(url: str, secret: Any, **more: Any) -> dict[str, Any]:
@@ -114,7 +121,32 @@ async def test_a_credential_is_the_services_and_so_only_a_warning_elsewhere(
     hook = webhook(f"http://127.0.0.1:{receiver.port}/x", {"credential": "gallery"})
     (outside,) = await look(tmp_path, hook)
     assert outside.health == "warning"
-    assert "LoadCredential=gallery:" in outside.says
+    assert "LoadCredential=gallery:" in (outside.advice or "")
+
+
+@pytest.mark.parametrize(
+    ("line", "health", "says"),
+    [
+        ("gallery:{folder}/secret", "ok", "damd.service has it (LoadCredential=)"),
+        ("gallery", "ok", "damd.service has it (LoadCredential=)"),
+        ("gallery:{folder}/none", "problem", "does not exist"),
+        ("another:{folder}/secret", "problem", "which damd.service lacks"),
+    ],
+)
+async def test_a_credential_is_sought_in_the_unit_of_the_service(
+    tmp_path: Path,
+    secret: Path,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    health: str,
+    says: str,
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    hook = webhook(f"http://127.0.0.1:{receiver.port}/x", {"credential": "gallery"})
+    (finding,) = await look(tmp_path, hook, service=service(line.format(folder=secret.parent)))
+    assert finding.health == health
+    assert says in finding.says
 
 
 async def test_a_credential_that_the_service_was_not_given_is_a_problem(

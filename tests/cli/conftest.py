@@ -1,6 +1,7 @@
 """What every test of the command line may ask for."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,3 +36,9 @@ def start() -> Iterator[Start]:
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     return tmp_path / "state"
+
+
+@pytest.fixture
+def begun(state: Path, migrated: Path) -> Path:
+    """The same with an empty catalogue in it, which is opened sooner than one is made."""
+    return Path(shutil.copytree(migrated, state))

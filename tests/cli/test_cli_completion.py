@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from command_line import run_damd
@@ -26,18 +27,22 @@ def config(tmp_path: Path) -> Path:
     return file
 
 
+ASKING = {"_DAMD_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+
+
 def asked(line: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Asked in a process of its own, as the scripts ask."""
-    asking = {"_DAMD_COMPLETE": "complete_fish", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     command = [sys.executable, *options, "-c", "import sys; sys.argv[0] = 'damd'; import damd.cli; damd.cli.main()"]
-    environment = os.environ | asking | {"_TYPER_COMPLETE_ARGS": line}
+    environment = os.environ | ASKING | {"_TYPER_COMPLETE_ARGS": line}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
 
 
 def offered(line: str) -> list[str]:
-    done = asked(line)
-    assert (done.returncode, done.stderr) == (0, ""), "whatever is wrong, a person is typing"
-    return [each.partition("\t")[0] for each in done.stdout.split("\n") if each]
+    """Asked within this process, which is quicker."""
+    with patch.dict(os.environ, ASKING | {"_TYPER_COMPLETE_ARGS": line}):
+        done = run_damd()
+    assert (done.code, done.err) == (0, ""), "whatever is wrong, a person is typing"
+    return [each.partition("\t")[0] for each in done.out.split("\n") if each]
 
 
 def test_commands_and_options_are_offered() -> None:
@@ -89,8 +94,9 @@ def test_a_configuration_that_is_wrong_offers_nothing_in_silence(text: str, tmp_
 
 
 def test_an_answer_waits_for_nothing_heavy(config: Path) -> None:
-    told = asked(f"damd scan -c '{config}' ", "-X", "importtime").stderr
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.splitlines()}
+    told = asked(f"damd scan -c '{config}' ", "-X", "importtime")
+    assert (told.returncode, told.stdout.split()) == (0, ["studio", "in-box", "nas"])
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in told.stderr.splitlines()}
     assert "yaml" in imported
     assert imported & {"anyio", "httpcore", "sqlalchemy", "structlog"} == set()
 

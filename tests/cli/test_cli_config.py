@@ -63,6 +63,6 @@ def test_a_url_that_is_none_is_told_before_anything_begins(tmp_path: Path, url: 
     assert url == "sqlite" or "1:18: catalogue.url: " in checked.err
 
 
-def test_without_standard_error_damd_works(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m damd ingest {tmp_path} --state {tmp_path}-state --json 2>&-"
+def test_without_standard_error_damd_works(tmp_path: Path, begun: Path) -> None:
+    command = f"{sys.executable} -m damd ingest {tmp_path} --state {begun} --json 2>&-"
     assert subprocess.run(["sh", "-c", command]).returncode == 0

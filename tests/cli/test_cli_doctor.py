@@ -78,13 +78,13 @@ def test_words_are_one_line_for_each_finding(state: Path) -> None:
 
 
 def test_a_catalogue_is_opened_checked_and_asked_what_is_outdated(
-    tmp_path: Path, state: Path, config: Callable[..., Path]
+    tmp_path: Path, begun: Path, config: Callable[..., Path]
 ) -> None:
-    assert run_damd("ingest", make_picture(tmp_path / "a.jpg"), "--state", state).code == 0
-    _, found = findings("--state", state)
+    assert run_damd("ingest", make_picture(tmp_path / "a.jpg"), "--state", begun).code == 0
+    _, found = findings("--state", begun)
     for check in ("catalogue", "catalogue's files", "readings"):
         assert found[check]["health"] == "ok"
-    _, found = findings("--state", state, "--config", config(thumbnails={"sizes": [64]}))
+    _, found = findings("--state", begun, "--config", config(thumbnails={"sizes": [64]}))
     assert found["readings"]["health"] == "warning"
     assert found["readings"]["says"].startswith("1 asset ")
     assert "damd refresh" in found["readings"]["advice"]
@@ -115,14 +115,14 @@ def test_a_catalogue_that_does_not_open_is_a_problem_and_the_rest_is_looked_at(s
     assert "daemon" in found
 
 
-def test_damage_within_the_catalogue_is_found(tmp_path: Path, state: Path) -> None:
-    assert run_damd("ingest", make_picture(tmp_path / "a.jpg"), "--state", state).code == 0
-    file = state / "catalogue.sqlite3"
+def test_damage_within_the_catalogue_is_found(tmp_path: Path, begun: Path) -> None:
+    assert run_damd("ingest", make_picture(tmp_path / "a.jpg"), "--state", begun).code == 0
+    file = begun / "catalogue.sqlite3"
     content = bytearray(file.read_bytes())
     size = len(content)
     content[size - 20 * 4096 :] = bytes(20 * 4096)
     file.write_bytes(content)
-    code, found = findings("--state", state)
+    code, found = findings("--state", begun)
     assert code == 1
     assert "problem" in {found["catalogue"]["health"], found.get("catalogue's files", {}).get("health")}
 

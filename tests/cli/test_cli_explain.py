@@ -2,12 +2,11 @@
 
 import base64
 import os
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_line import STRANGE, Start, run_damd
+from daemons import until
 
 FACTS = {
     *("path", "path_base64", "there", "error", "root", "ignored", "location", "failure", "volume_gone", "intake"),
@@ -67,10 +66,10 @@ def test_names_cannot_move_the_terminal_and_are_whole_in_json(config: Path, stat
 
 
 def test_a_file_that_somebody_writes_is_waited_for_and_is_an_asset_once_it_is_closed(
-    config: Path, state: Path, start: Start
+    config: Path, begun: Path, start: Start
 ) -> None:
     """The whole way: a daemon, its socket, a writer that can be seen."""
-    options = ("--config", config, "--state", state)
+    options = ("--config", config, "--state", begun)
     path = config.parent / "inbox" / "a.txt"
     start("run", *options)
     until(lambda: run_damd("status", *options).code == 0, "the daemon")
@@ -92,22 +91,16 @@ def explained(path: Path, *options: object) -> str:
     return told.out
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-
-
 def test_a_daemon_with_a_configuration_tells_one_without_it_what_is_ignored(
-    config: Path, state: Path, start: Start
+    config: Path, begun: Path, start: Start
 ) -> None:
     inbox = config.parent / "inbox"
     config.write_text(f"watch: [{{path: {inbox}, ignore: [drafts/], include: ['*.txt'], unsupported: catalogue}}]\n")
     (inbox / "drafts").mkdir()
-    start("run", "--config", config, "--state", state)
-    until(lambda: run_damd("status", "--state", state).code == 0, "the daemon")
+    start("run", "--config", config, "--state", begun)
+    until(lambda: run_damd("status", "--state", begun).code == 0, "the daemon")
     draft, picture = inbox / "drafts" / "a.txt", inbox / "a.jpg"
-    told = run_damd("explain", draft, picture, "--state", state)
+    told = run_damd("explain", draft, picture, "--state", begun)
     assert (told.code, told.err) == (0, "")
     first, second = told.out.splitlines()
     assert first == f'{draft} is ignored: "drafts/" (the configuration) ignores its folder {inbox}/drafts.'

@@ -21,11 +21,11 @@ def test_failures_are_listed_with_their_reason_and_what_becomes_of_them(tmp_path
     assert failure["next_attempt_at"] is None
 
 
-def test_a_final_failure_can_be_tried_again(tmp_path: Path) -> None:
+def test_a_final_failure_can_be_tried_again(tmp_path: Path, begun: Path) -> None:
     small = tmp_path / "small.yaml"
     small.write_text("ingest: {max_pixels: 100}")
     picture = make_picture(tmp_path / "a.jpg")
-    state = ("--state", tmp_path / "state")
+    state = ("--state", begun)
     assert run_damd("ingest", picture, "--config", small, *state).code == 3
     assert run_damd("ingest", picture, *state).code == 3, "it is not read again by itself"
 
@@ -34,11 +34,11 @@ def test_a_final_failure_can_be_tried_again(tmp_path: Path) -> None:
     assert run_damd("failures", "list", *state).out == ""
 
 
-def test_only_the_files_that_are_named_are_tried_again(tmp_path: Path) -> None:
+def test_only_the_files_that_are_named_are_tried_again(tmp_path: Path, begun: Path) -> None:
     names = [tmp_path / "a.txt", tmp_path / "b.txt"]
     for name in names:
         name.write_text(name.name)
-    state = ("--state", tmp_path / "state")
+    state = ("--state", begun)
     run_damd("ingest", *names, *state)
 
     again = run_damd("failures", "retry", names[1], "--json", *state)
@@ -53,11 +53,10 @@ def test_without_a_catalogue_nothing_is_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_a_file_of_an_unread_type_gets_in_once_its_root_takes_such_files(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
+def test_a_file_of_an_unread_type_gets_in_once_its_root_takes_such_files(tmp_path: Path, begun: Path) -> None:
     poem = tmp_path / "poem.txt"
     poem.write_text("roses are red")
-    state = ("--state", tmp_path / "state")
+    state = ("--state", begun)
     assert run_damd("ingest", poem, *state).code == 3
     catalogued = tmp_path / "catalogued.yaml"
     catalogued.write_text(json.dumps({"watch": [{"path": str(tmp_path), "unsupported": "catalogue"}]}))

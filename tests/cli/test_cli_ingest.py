@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_each_file_of_a_folder_is_one_line_of_json(folder: Path, state: Path) -> None:
-    ingested = run_damd("ingest", folder, "--state", state, "--json")
+def test_each_file_of_a_folder_is_one_line_of_json(folder: Path, begun: Path) -> None:
+    ingested = run_damd("ingest", folder, "--state", begun, "--json")
     assert ingested.code == 3
     assert all(list(each) == KEYS for each in ingested.objects)
     by_path = {os.path.relpath(each["path"], folder): each for each in ingested.objects}
@@ -46,33 +46,33 @@ def test_each_file_of_a_folder_is_one_line_of_json(folder: Path, state: Path) ->
     for name in ("a.png", "copy.png"):
         assert by_path[name]["asset_id"] == by_path["a.png"]["asset_id"]
         assert by_path[name]["family"] == "image"
-        assert Path(by_path[name]["thumbnail_path"]).is_relative_to(state)
+        assert Path(by_path[name]["thumbnail_path"]).is_relative_to(begun)
         assert Path(by_path[name]["thumbnail_path"]).is_file()
     # People's words are elsewhere, and tell the same.
     assert ingested.err.startswith("2 imported, 1 skipped, 3 failed, in ")
 
 
-def test_words_are_for_standard_error_and_name_each_failure(folder: Path, state: Path) -> None:
-    ingested = run_damd("ingest", folder, "--state", state)
+def test_words_are_for_standard_error_and_name_each_failure(folder: Path, begun: Path) -> None:
+    ingested = run_damd("ingest", folder, "--state", begun)
     assert (ingested.code, ingested.out) == (3, "")
     assert f"FAILED: {folder}/text.txt: Unsupported file type\n" in ingested.err
     assert len(ingested.err.splitlines()) == 4
 
 
-def test_nothing_is_done_twice(folder: Path, state: Path) -> None:
+def test_nothing_is_done_twice(folder: Path, begun: Path) -> None:
     for name in ("broken.jpg", "text.txt", "nowhere.png"):
         (folder / name).unlink()
-    assert run_damd("ingest", folder, "--state", state).code == 0
-    again = run_damd("ingest", folder, "--state", state, "--json")
+    assert run_damd("ingest", folder, "--state", begun).code == 0
+    again = run_damd("ingest", folder, "--state", begun, "--json")
     assert again.code == 0
     assert {each["reason"] for each in again.objects} == {"Path already imported"}
     assert all(each["thumbnail_path"] for each in again.objects if each["asset_id"])
 
 
-def test_files_links_and_missing_paths_may_be_named(folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_links_and_missing_paths_may_be_named(folder: Path, begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     too_long = "n" * 300
-    ingested = run_damd("ingest", "link.png", "gone.png", "nowhere.png", too_long, "--state", state, "--json")
+    ingested = run_damd("ingest", "link.png", "gone.png", "nowhere.png", too_long, "--state", begun, "--json")
     assert ingested.code == 3
     by_path = {each["path"]: each for each in ingested.objects}
     # A link that is named is meant.
@@ -135,34 +135,34 @@ def test_a_dry_run_foretells_what_then_happens(folder: Path, state: Path) -> Non
     assert outcomes("--dry-run") == outcomes()
 
 
-def test_names_cannot_move_the_terminal(tmp_path: Path, state: Path) -> None:
+def test_names_cannot_move_the_terminal(tmp_path: Path, begun: Path) -> None:
     (tmp_path / "strange").mkdir()
     path = os.fsencode(tmp_path / "strange") + b"/" + STRANGE
     os.close(os.open(path, os.O_CREAT))
     for option in ("--dry-run", "--json"):
-        told = run_damd("ingest", tmp_path / "strange", "--state", state, option)
+        told = run_damd("ingest", tmp_path / "strange", "--state", begun, option)
         assert told.code == 3
         assert all(each.isprintable() for line in told[1:] for each in line.removesuffix("\n").replace("\n", ""))
     assert len(told.err.splitlines()) == 1
-    told = run_damd("ingest", tmp_path / "strange", "--state", state)
+    told = run_damd("ingest", tmp_path / "strange", "--state", begun)
     assert len(told.err.splitlines()) == 2
     assert told.err.startswith(f"FAILED: {tmp_path}/strange/\\x1b[2J\\r\\n\\u202e")
 
 
-def test_names_that_are_no_text_are_whole_in_json(tmp_path: Path, state: Path) -> None:
+def test_names_that_are_no_text_are_whole_in_json(tmp_path: Path, begun: Path) -> None:
     make_picture(tmp_path / "a.png")
     path = os.fsencode(tmp_path) + b"/" + STRANGE
     os.rename(tmp_path / "a.png", path)  # noqa: PTH104 - pathlib has no paths of bytes
-    (ingested,) = run_damd("ingest", os.fsdecode(path), "--state", state, "--json").objects
+    (ingested,) = run_damd("ingest", os.fsdecode(path), "--state", begun, "--json").objects
     assert ingested["status"] == "SUCCESS"
     assert base64.b64decode(ingested["path_base64"]) == path
 
 
-def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path, state: Path, start: Start) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path, begun: Path, start: Start) -> None:
     # More than a pipe holds, so that what is not read cannot have been written.
     for number in range(250):
         (tmp_path / f"{number:0200}.txt").write_text(str(number))
-    process = start("ingest", tmp_path, "--state", state, "--json")
+    process = start("ingest", tmp_path, "--state", begun, "--json")
     assert process.stdout is not None
     assert process.stderr is not None
     json.loads(process.stdout.readline())
@@ -171,12 +171,12 @@ def test_a_reader_that_has_seen_enough_is_no_error_to_complain_of(tmp_path: Path
     assert process.wait(30) == 1
 
 
-def test_a_dry_run_knows_what_a_root_makes_of_types_that_nobody_reads(tmp_path: Path, state: Path) -> None:
+def test_a_dry_run_knows_what_a_root_makes_of_types_that_nobody_reads(tmp_path: Path, begun: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "poem.txt").write_text("roses are red")
     config = tmp_path / "damd.yaml"
-    options = ("--config", config, "--state", state)
+    options = ("--config", config, "--state", begun)
     config.write_text(f"watch: [{{path: {root}}}]")
     assert run_damd("ingest", root, *options).code == 3
     config.write_text(f"watch: [{{path: {root}, unsupported: catalogue}}]")
@@ -185,12 +185,12 @@ def test_a_dry_run_knows_what_a_root_makes_of_types_that_nobody_reads(tmp_path: 
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
-def test_ctrl_c_ends_it_and_all_its_workers(tmp_path: Path, state: Path, start: Start) -> None:
-    picture = make_picture(tmp_path / "picture.jpg", size=(2000, 1500)).read_bytes()
-    for number in range(60):  # more than can be done before the signal comes
+def test_ctrl_c_ends_it_and_all_its_workers(tmp_path: Path, begun: Path, start: Start) -> None:
+    picture = make_picture(tmp_path / "picture.jpg", size=(1200, 900)).read_bytes()
+    for number in range(40):  # more than can be done before the signal comes
         (tmp_path / f"{number}.jpg").write_bytes(picture + b"\0" * (number + 1))
     mark = uuid.uuid4().hex
-    process = start("ingest", tmp_path, "--state", state, "--json", LC_DAMD_TEST=mark)
+    process = start("ingest", tmp_path, "--state", begun, "--json", LC_DAMD_TEST=mark)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()
@@ -200,7 +200,7 @@ def test_ctrl_c_ends_it_and_all_its_workers(tmp_path: Path, state: Path, start: 
     assert process.stderr.read() == b""
     assert _processes_with(mark) == []
     # What was told is true, and the rest is done the next time.
-    again = run_damd("ingest", tmp_path, "--state", state, "--json")
+    again = run_damd("ingest", tmp_path, "--state", begun, "--json")
     assert again.code == 0
     assert {each["status"] for each in again.objects} == {"SUCCESS", "SKIPPED"}
 

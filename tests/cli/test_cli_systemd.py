@@ -60,7 +60,7 @@ def test_the_dropin_is_of_the_configuration(tmp_path: Path) -> None:
     outcome = run_damd("systemd", "dropin", "--config", config)
 
     assert (outcome.code, outcome.err) == (0, "")
-    assert 'RequiresMountsFor="/srv/größe 100%%"\n' in outcome.out
+    assert 'ReadOnlyPaths="-/srv/größe 100%%"\n' in outcome.out
 
 
 def test_a_dropin_is_not_made_of_a_wrong_configuration(tmp_path: Path) -> None:
@@ -70,6 +70,27 @@ def test_a_dropin_is_not_made_of_a_wrong_configuration(tmp_path: Path) -> None:
 
     assert (outcome.code, outcome.out) == (78, "")
     assert "damd.yaml:1:1: wach" in outcome.err
+
+
+def test_what_goes_to_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    config, output = tmp_path / "damd.yaml", tmp_path / "folders.conf"
+    config.write_text("watch: [{path: /srv/photos}]\n")
+    for command in (["dropin", "--config", config], ["unit"]):
+        printed = run_damd("systemd", *command).out
+        written = run_damd("systemd", *command, "--output", output)
+        assert (written.code, written.out, written.err) == (0, "", "")
+        assert output.read_text() == printed
+        assert output.stat().st_mode & 0o777 == 0o644
+    config.write_text("wach: []\n")
+    assert run_damd("systemd", "dropin", "--config", config, "--output", output).code == 78
+    assert output.read_text() == printed
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["damd.yaml", "folders.conf"]
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    refused = run_damd("systemd", "unit", "--output", tmp_path / "none" / "damd.service")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == f"damd: {tmp_path}/none/damd.service cannot be written: No such file or directory\n"
 
 
 @pytest.mark.parametrize(("snippet", "begins"), [("sysusers", "u damd"), ("tmpfiles", "d /etc/damd")])
@@ -85,7 +106,7 @@ def test_what_is_printed_is_utf_8_whatever_the_terminal_knows(tmp_path: Path, st
     config.write_text("watch: [{path: /srv/größe}]\n", "utf-8")
     process = start("systemd", "dropin", "--config", config, PYTHONIOENCODING="latin-1")
 
-    assert "RequiresMountsFor=/srv/größe\n".encode() in process.communicate()[0]
+    assert "ReadOnlyPaths=-/srv/größe\n".encode() in process.communicate()[0]
 
 
 def test_the_guide_to_the_service_names_only_what_there_is() -> None:

@@ -263,6 +263,16 @@ def test_with_a_wrong_secret_the_test_ends_as_the_daemon_would(house: House, rec
     assert len(receiver.unverified) == 1
 
 
+def test_a_credential_that_only_the_service_has_ends_with_how_to_run_the_test(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    house.configure(house.webhook() | {"secret": {"credential": "hush"}})
+    refused = house.damd("webhooks", "test", "gallery")
+    assert (refused.code, refused.out) == (78, "")
+    assert "systemd-run --pipe --wait --quiet -p LoadCredential=hush:/path/to/hush damd webhooks test" in refused.err
+
+
 def test_an_endpoint_that_nobody_knows_ends_with_2_and_the_known_ones(house: House) -> None:
     house.configure(house.webhook())
     house.attach()

@@ -1,108 +1,106 @@
 """A daemon that is paused, resumed and waited for."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from command_line import run_damd
-from daemons import Daemon, locations, make_pngs, running, until
-from pictures import make_picture
+from daemon.reloaded import Place, Served, served
+from daemons import make_png, make_pngs, until
 
-from damd import control
 from damd.errors import DamdError
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
 
 
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    (tmp_path / "inbox").mkdir()
-    return tmp_path / "inbox"
+HURRYING = """
+import damd.watch.root
+damd.watch.root._ABSENT_S = 0.1  # so often a root that is away is looked for
+
+def setup(world):
+    pass
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("asked")
+    plugins = {"hurrying_plugin": HURRYING}
+    with served(folder, Path(shutil.copytree(migrated, folder / "state")), plugins=plugins) as shared:
+        yield shared
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def place(shared: Served) -> Place:
+    return shared.move_on()
 
 
-@pytest.fixture
-def daemon(inbox: Path, state: Path) -> Iterator[Daemon]:
-    with running("--watch", inbox, "--state", state) as daemon:
-        daemon.wait_for("ready")
-        yield daemon
-        assert daemon.stop() == 0
-
-
-def ask(state: Path, command: str, **details: Any) -> dict[str, Any]:
-    return anyio.run(lambda: control.ask(state, command, waits=True, **details))
-
-
-def test_while_it_is_paused_nothing_is_imported_and_all_of_it_afterwards(
-    daemon: Daemon, inbox: Path, state: Path
-) -> None:
-    since = ask(state, "pause")["paused_since"]
+def test_while_it_is_paused_nothing_is_imported_and_all_of_it_afterwards(place: Place) -> None:
+    assets = place.ask("status")["catalogue"]["assets"]
+    since = place.ask("pause")["paused_since"]
     assert since is not None
-    assert ask(state, "pause")["paused_since"] == since, "who asks again changes nothing"
-    make_pngs(inbox, 5)
-    until(lambda: ask(state, "status")["waiting"] == 5, "all of them have been seen")
-    status = ask(state, "status")
-    assert (status["paused_since"], status["in_work"], status["catalogue"]["assets"]) == (since, 0, 0)
-    assert "damd_paused 1.0" in ask(state, "metrics")["text"]
+    assert place.ask("pause")["paused_since"] == since, "who asks again changes nothing"
+    make_pngs(place.inbox, 5)
+    until(lambda: place.ask("status")["waiting"] == 5, "all of them have been seen")
+    status = place.ask("status")
+    assert (status["paused_since"], status["in_work"], status["catalogue"]["assets"]) == (since, 0, assets)
+    assert "damd_paused 1.0" in place.ask("metrics")["text"]
     with pytest.raises(DamdError, match="paused"):
-        ask(state, "wait")
-    assert ask(state, "resume")["paused_since"] is None
-    assert ask(state, "wait") == {"roots": ["inbox"]}
-    assert len(locations(state)) == 5
+        place.ask("wait")
+    assert place.ask("resume")["paused_since"] is None
+    assert place.ask("wait") == {"roots": [place.inbox.name]}
+    assert len(place.locations()) == 5
 
 
-def test_to_wait_is_to_wait_for_all_that_was_there(daemon: Daemon, inbox: Path, state: Path) -> None:
+def test_to_wait_is_to_wait_for_all_that_was_there(place: Place) -> None:
+    before = place.ask("status")["catalogue"]["failures"]
     for turn in range(3):
-        make_pngs(inbox / f"turn{turn}", 8)
-        (inbox / f"broken{turn}.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing of the kind %d" % turn)
-        assert run_damd("wait", "inbox", "--state", state).code == 0
-        assert len(locations(state)) == 8 * (turn + 1)
-        assert ask(state, "status")["catalogue"]["failures"] == turn + 1
+        make_pngs(place.inbox / f"turn{turn}", 8)
+        (place.inbox / f"broken{turn}.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing of the kind %d" % turn)
+        assert run_damd("wait", place.inbox.name, "--state", place.state).code == 0
+        assert len(place.locations()) == 8 * (turn + 1)
+        assert place.ask("status")["catalogue"]["failures"] == before + turn + 1
 
 
-def test_a_file_that_is_still_written_is_waited_for(daemon: Daemon, inbox: Path, state: Path) -> None:
-    whole = make_picture(inbox.parent / "whole.png").read_bytes()
-    with (inbox / "slow.png").open("wb") as file:
+def test_a_file_that_is_still_written_is_waited_for(place: Place) -> None:
+    whole = make_png(place.folder / "whole.png").read_bytes()
+    with (place.inbox / "slow.png").open("wb") as file:
         file.write(whole[:40])
         file.flush()
         answers: list[dict[str, Any]] = []
-        waiting = threading.Thread(target=lambda: answers.append(ask(state, "wait")))
+        waiting = threading.Thread(target=lambda: answers.append(place.ask("wait")))
         waiting.start()
-        until(lambda: ask(state, "status")["waiting"] == 1, "it has been seen")
+        until(lambda: place.ask("status")["waiting"] == 1, "it has been seen")
         assert answers == []
         file.write(whole[40:])
     waiting.join()
-    assert answers == [{"roots": ["inbox"]}]
-    assert len(locations(state)) == 1
+    assert answers == [{"roots": [place.inbox.name]}]
+    assert len(place.locations()) == 1
 
 
-def test_to_wait_for_what_is_not_there_ends(daemon: Daemon, inbox: Path, state: Path) -> None:
-    with pytest.raises(DamdError, match="No root is called nas; those that are watched: inbox"):
-        ask(state, "wait", root="nas")
-    away = inbox.rename(inbox.parent / "away")
-    with pytest.raises(DamdError, match="inbox"):
-        ask(state, "wait")
-    away.rename(inbox)
-    until(lambda: ask(state, "status")["roots"][0]["backend"] is not None, "it is back")
-    make_picture(inbox / "a.png")
-    assert ask(state, "wait") == {"roots": ["inbox"]}
-    assert len(locations(state)) == 1
+def test_to_wait_for_what_is_not_there_ends(place: Place) -> None:
+    with pytest.raises(DamdError, match=f"No root is called nas; those that are watched: {place.inbox.name}"):
+        place.ask("wait", root="nas")
+    away = place.inbox.rename(place.folder / "away")
+    with pytest.raises(DamdError, match=place.inbox.name):
+        place.ask("wait")
+    away.rename(place.inbox)
+    until(lambda: place.ask("status")["roots"][0]["backend"] is not None, "it is back")
+    make_png(place.inbox / "a.png")
+    assert place.ask("wait") == {"roots": [place.inbox.name]}
+    assert len(place.locations()) == 1
 
 
-def test_who_goes_away_while_he_waits_leaves_nothing_behind(daemon: Daemon, inbox: Path, state: Path) -> None:
-    descriptors = Path(f"/proc/{daemon.process.pid}/fd")
+def test_who_goes_away_while_he_waits_leaves_nothing_behind(shared: Served, place: Place) -> None:
+    descriptors = Path(f"/proc/{shared.daemon.process.pid}/fd")
     before = len(list(descriptors.iterdir()))
-    with (inbox / "held.png").open("wb") as file:
+    with (place.inbox / "held.png").open("wb") as file:
         file.write(b"x")
         file.flush()
         for _ in range(3):
-            told = run_damd("wait", "--state", state, "--timeout", "300ms")
+            told = run_damd("wait", "--state", place.state, "--timeout", "50ms")
             assert told.code == 1
     until(lambda: len(list(descriptors.iterdir())) <= before + 1, "their connections are closed")

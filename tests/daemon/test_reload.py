@@ -1,65 +1,40 @@
 """A daemon that is given another configuration while it runs."""
 
 import json
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
-import yaml
 from command_line import run_damd
-from daemons import Daemon, assert_is_whole, locations, make_pngs, query, running, until
-from pictures import make_picture
-
-from damd import control
+from daemon.reloaded import SLOW, Place, Served, served
+from daemons import Daemon, assert_is_whole, make_png, make_pngs, query, running, until
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds processes by way of /proc")
 
 
-class Place:
-    """A configuration that is rewritten, and its folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.config = folder / "damd.yaml"
-        self.state = folder / "state"
-        self.inbox, self.other = folder / "inbox", folder / "other"
-        for made in (self.inbox, self.other):
-            made.mkdir()
-        self.write()
-
-    def write(self, **keys: Any) -> None:
-        settings: dict[str, Any] = {"state": str(self.state), "watch": [self.root(self.inbox)]}
-        self.config.write_text(yaml.safe_dump(settings | keys))
-
-    def root(self, folder: Path, **keys: Any) -> dict[str, Any]:
-        return {"path": str(folder), "settle": "100ms"} | keys
-
-    def ask(self, command: str, **details: Any) -> dict[str, Any]:
-        return anyio.run(lambda: control.ask(self.state, command, waits=True, **details))
-
-    def reload(self) -> dict[str, Any]:
-        return self.ask("reload")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("reloaded")
+    with served(folder, Path(shutil.copytree(migrated, folder / "state"))) as shared:
+        yield shared
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(shared: Served) -> Place:
+    return shared.move_on()
 
 
 @pytest.fixture
-def daemon(place: Place) -> Iterator[Daemon]:
-    with running("--config", place.config) as daemon:
-        daemon.wait_for("ready")
-        yield daemon
-        assert daemon.stop() == 0
+def daemon(shared: Served, place: Place) -> Daemon:
+    return shared.daemon
 
 
 def test_roots_come_and_go_and_nothing_is_lost_between_them(place: Place, daemon: Daemon) -> None:
-    first, waiting = make_picture(place.inbox / "first.png"), make_picture(place.other / "waiting.png", size=(41, 40))
+    first, waiting = make_png(place.inbox / "first.png"), make_png(place.other / "waiting.png")
     daemon.wait_for_import(first)
     place.write(watch=[place.root(place.inbox), place.root(place.other)])
     told = place.reload()
@@ -68,18 +43,18 @@ def test_roots_come_and_go_and_nothing_is_lost_between_them(place: Place, daemon
 
     place.write(watch=[place.root(place.other)])
     assert place.reload()["ok"]
-    left = make_picture(place.inbox / "left alone.png", size=(42, 40))
-    daemon.wait_for_import(make_picture(place.other / "still.png", size=(43, 40)))
-    assert [root["name"] for root in place.ask("status")["roots"]] == ["other"]
+    left = make_png(place.inbox / "left alone.png")
+    daemon.wait_for_import(make_png(place.other / "still.png"))
+    assert place.roots() == [place.other.name]
 
     place.write(watch=[place.root(place.inbox), place.root(place.other)])
     assert place.reload()["ok"]
     daemon.wait_for_import(left)
-    assert sorted(locations(place.state)) == [
-        ("inbox", "first.png"),
-        ("inbox", "left alone.png"),
-        ("other", "still.png"),
-        ("other", "waiting.png"),
+    assert place.locations() == [
+        (place.inbox.name, "first.png"),
+        (place.inbox.name, "left alone.png"),
+        (place.other.name, "still.png"),
+        (place.other.name, "waiting.png"),
     ]
     assert query(place.state, "SELECT count(*) FROM location WHERE missing_since IS NOT NULL") == [(0,)]
 
@@ -88,7 +63,7 @@ def test_other_rules_for_what_is_ignored_count_at_once_for_all_that_is_there(pla
     place.write(watch=[place.root(place.inbox, ignore=["drafts/"])])
     assert place.reload()["changed"] == ["watch"]
     (place.inbox / "drafts").mkdir()
-    draft, picture = make_picture(place.inbox / "drafts" / "a.png"), make_picture(place.inbox / "b.png", size=(41, 40))
+    draft, picture = make_png(place.inbox / "drafts" / "a.png"), make_png(place.inbox / "b.png")
     daemon.wait_for_import(picture)
     assert str(draft) not in daemon.imported()
     place.write()
@@ -103,11 +78,11 @@ def test_subscribers_come_and_go_and_one_that_stays_is_not_disturbed(place: Plac
     assert place.reload()["changed"] == ["subscribers"]
     place.write(subscribers=[staying, {"kind": "log", "file": str(comes)}])
     assert place.reload()["ok"]
-    make_picture(place.inbox / "a.png")
+    make_png(place.inbox / "a.png")
     until(lambda: "a.png" in comes.read_text(), "the new one's line")
     place.write(subscribers=[staying])
     assert place.reload()["ok"]
-    make_picture(place.inbox / "b.png", size=(41, 40))
+    make_png(place.inbox / "b.png")
     until(lambda: "b.png" in stays.read_text(), "the old one's line")
     assert "a.png" in stays.read_text()
     assert "a.png" in comes.read_text()
@@ -119,10 +94,10 @@ def test_a_command_hears_from_its_reload_on_and_what_it_is_owed_waits_while_it_i
 ) -> None:
     heard = place.folder / "heard"
     command = {"kind": "command", "name": "note", "command": ["/bin/sh", "-c", f'echo "$DAMD_PATH" >> {heard}']}
-    daemon.wait_for_import(make_picture(place.inbox / "before.png"))
+    daemon.wait_for_import(make_png(place.inbox / "before.png"))
     place.write(subscribers=[command])
     assert place.reload()["ok"]
-    after = make_picture(place.inbox / "after.png", size=(41, 40))
+    after = make_png(place.inbox / "after.png")
     until(lambda: heard.exists() and str(after) in heard.read_text(), "what the command was told")
     assert heard.read_text().splitlines() == [str(after)]
     (endpoint,) = place.ask("status")["endpoints"]
@@ -136,12 +111,12 @@ def test_a_command_hears_from_its_reload_on_and_what_it_is_owed_waits_while_it_i
 def test_the_log_says_more_or_less_from_the_reload_on(place: Place, daemon: Daemon) -> None:
     place.write(logging={"level": "error"})
     assert place.reload()["changed"] == ["logging"]
-    make_picture(place.inbox / "unsaid.png")
-    assert place.ask("wait") == {"roots": ["inbox"]}
+    make_png(place.inbox / "unsaid.png")
+    assert place.ask("wait") == {"roots": [place.inbox.name]}
     assert daemon.imported() == {}
     place.write()
     assert place.reload()["ok"]
-    daemon.wait_for_import(make_picture(place.inbox / "said.png", size=(41, 40)))
+    daemon.wait_for_import(make_png(place.inbox / "said.png"))
 
 
 def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, daemon: Daemon) -> None:
@@ -151,7 +126,7 @@ def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, 
         ({"thumbnail": {}}, "thumbnail: is not a known key"),
         ({"watch": []}, "no folder is named"),
         ({"subscribers": [secret]}, "/nowhere/secret"),
-        ({"watch": [place.root(place.other, name="inbox")]}, "which is still there"),
+        ({"watch": [place.root(place.other, name=place.inbox.name)]}, "which is still there"),
         ({"plugins": ["json"]}, "restart"),
     ]
     for keys, problem in wrong:
@@ -164,7 +139,7 @@ def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, 
     metrics = run_damd("status", "--metrics", "--config", place.folder / "none.yaml", "--state", place.state)
     assert metrics.code == 78
     assert "damd_config_last_reload_successful 0.0" in place.ask("metrics")["text"]
-    daemon.wait_for_import(make_picture(place.inbox / "a.png"))
+    daemon.wait_for_import(make_png(place.inbox / "a.png"))
     place.config.unlink()
     assert "cannot be read" in place.reload()["problems"][0]
     place.write()
@@ -194,30 +169,29 @@ def test_what_needs_a_restart_is_named_and_the_rest_counts(place: Place, daemon:
     place.write(watch=[place.root(place.inbox), place.root(place.other)], **keys)
     told = place.reload()
     assert (told["ok"], told["changed"], told["restart"]) == (True, ["watch"], ["ingest", "thumbnails", "http"])
-    daemon.wait_for_import(make_picture(place.other / "a.png"))
+    daemon.wait_for_import(make_png(place.other / "a.png"))
     assert place.reload()["restart"] == ["ingest", "thumbnails", "http"], "it is said until it is done"
 
 
-def test_a_file_in_flight_ends_though_its_root_is_left(place: Place) -> None:
-    (place.folder / "plugins").mkdir()
-    (place.folder / "plugins" / "slow_plugin.py").write_text(SLOW)
-    place.write(plugins=["slow_plugin"])
-    go = place.folder / "go"
-    with running("--config", place.config, PYTHONPATH=place.folder / "plugins", GO=go) as daemon:
+def test_a_file_in_flight_ends_though_its_root_is_left(tmp_path: Path, state: Path) -> None:
+    place = Place(tmp_path, state, plugins=["slow_plugin"])
+    (tmp_path / "slow_plugin.py").write_text(SLOW)
+    go = tmp_path / "go"
+    with running("--config", place.config, PYTHONPATH=tmp_path, GO=go) as daemon:
         daemon.wait_for("ready")
-        picture = make_picture(place.inbox / "a.png")
+        picture = make_png(place.inbox / "a.png")
         until(lambda: place.ask("status")["in_work"] == 1, "the file is in work")
-        place.write(plugins=["slow_plugin"], watch=[place.root(place.other)])
+        place.write(watch=[place.root(place.other)])
         reloads: list[dict[str, Any]] = []
         reloading = threading.Thread(target=lambda: reloads.append(place.reload()))
         reloading.start()
-        until(lambda: place.ask("status")["roots"] == [], "the root is left")
+        until(lambda: place.roots() == [], "the root is left")
         go.touch()
         daemon.wait_for_import(picture)
         reloading.join()
         assert reloads[0]["ok"]
         assert daemon.stop() == 0
-    assert list(locations(place.state)) == [("inbox", "a.png")]
+    assert place.locations() == [(place.inbox.name, "a.png")]
 
 
 def test_a_storm_of_signals_while_files_arrive_loses_nothing_and_doubles_nothing(place: Place, daemon: Daemon) -> None:
@@ -231,24 +205,11 @@ def test_a_storm_of_signals_while_files_arrive_loses_nothing_and_doubles_nothing
         daemon.process.send_signal(signal.SIGHUP)
     place.write(subscribers=[log])
     assert place.reload()["ok"]
-    assert place.ask("wait") == {"roots": ["inbox"]}
-    assert len(locations(place.state)) == 120
+    assert place.ask("wait") == {"roots": [place.inbox.name]}
+    assert len(place.locations()) == 120
     assert_is_whole(place.state)
     events = [json.loads(line) for line in heard.read_text().splitlines()]
     ids = [event["id"] for event in events]
     assert len(set(ids)) == len(ids)
-    assert query(place.state, "SELECT count(*) FROM event WHERE event_type = 'file.imported'") == [(120,)]
-
-
-SLOW = """
-import os
-import anyio
-from damd.ingest.process_by_hash import ProcessFileByHashCommand
-
-async def wait(cmd: ProcessFileByHashCommand) -> None:
-    while not await anyio.Path(os.environ["GO"]).exists():
-        await anyio.sleep(0.01)
-
-def setup(world):
-    world._systems[ProcessFileByHashCommand].insert(0, world._resolve(wait, ProcessFileByHashCommand))
-"""
+    stored = query(place.state, "SELECT data FROM event WHERE event_type = 'file.imported'")
+    assert len([data for (data,) in stored if f"{place.inbox}/" in data]) == 120

@@ -1,5 +1,6 @@
 """What goes wrong in the middle of a reload."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -8,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon.test_reload import SLOW, Place
-from daemons import Daemon, locations, running, until
-from pictures import make_picture
+from daemon.reloaded import SLOW, Place, Served, served
+from daemons import Daemon, make_png, running, until
 
 from damd.errors import DamdError
 
@@ -55,21 +55,24 @@ def setup(world):
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    (tmp_path / "plugins").mkdir()
-    (tmp_path / "plugins" / "crooked_plugin.py").write_text(PLUGIN)
-    (tmp_path / "plugins" / "slow_plugin.py").write_text(SLOW)
-    return Place(tmp_path)
+PLUGINS = {"crooked_plugin": PLUGIN}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("refused")
+    with served(folder, Path(shutil.copytree(migrated, folder / "state")), plugins=PLUGINS) as shared:
+        yield shared
 
 
 @pytest.fixture
-def daemon(place: Place) -> Iterator[Daemon]:
-    place.write(plugins=["crooked_plugin"])
-    with running("--config", place.config, PYTHONPATH=place.folder / "plugins") as daemon:
-        daemon.wait_for("ready")
-        yield daemon
-        assert daemon.stop() == 0
+def place(shared: Served) -> Place:
+    return shared.move_on()
+
+
+@pytest.fixture
+def daemon(shared: Served, place: Place) -> Daemon:
+    return shared.daemon
 
 
 def crooked(fault: str) -> dict[str, str]:
@@ -79,36 +82,37 @@ def crooked(fault: str) -> dict[str, str]:
 @pytest.mark.parametrize("fault", ["wants", "enter"])
 def test_a_subscriber_that_cannot_be_served_refuses_all_of_it(place: Place, daemon: Daemon, fault: str) -> None:
     both = [place.root(place.inbox, ignore=["*.tmp"]), place.root(place.other)]
-    place.write(plugins=["crooked_plugin"], watch=both, subscribers=[crooked(fault)])
+    place.write(watch=both, subscribers=[crooked(fault)])
     told = place.reload()
     assert not told["ok"]
     assert "crooked" in told["problems"][0]
-    assert [root["name"] for root in place.ask("status")["roots"]] == ["inbox"]
-    daemon.wait_for_import(make_picture(place.inbox / "a.png"))
+    assert place.roots() == [place.inbox.name]
+    daemon.wait_for_import(make_png(place.inbox / "a.png"))
 
 
 def test_one_that_does_not_leave_in_order_is_told_of_and_goes(place: Place, daemon: Daemon) -> None:
-    place.write(plugins=["crooked_plugin"], subscribers=[crooked("leave"), crooked("none") | {"name": "good"}])
+    place.write(subscribers=[crooked("leave"), crooked("none") | {"name": "good"}])
     assert place.reload()["ok"]
-    place.write(plugins=["crooked_plugin"])
+    place.write()
     assert place.reload()["ok"]
     daemon.wait_for("a subscriber could not be left in order")
-    daemon.wait_for_import(make_picture(place.inbox / "a.png"))
+    daemon.wait_for_import(make_png(place.inbox / "a.png"))
 
 
 def test_while_the_catalogue_takes_nothing_a_reload_is_refused_and_the_roots_stay(place: Place, daemon: Daemon) -> None:
-    place.write(plugins=["crooked_plugin"], watch=[place.root(place.inbox, name="renamed")])
+    renamed = f"renamed.{place.inbox.name}"
+    place.write(watch=[place.root(place.inbox, name=renamed)])
     with closing(sqlite3.connect(place.state / "catalogue.sqlite3", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         told = place.reload()
         other.execute("ROLLBACK")
     assert not told["ok"]
     assert "catalogue" in told["problems"][0]
-    assert [root["name"] for root in place.ask("status")["roots"]] == ["inbox"]
-    assert daemon.wait_for_import(make_picture(place.inbox / "a.png"))["root"] == "inbox"
+    assert place.roots() == [place.inbox.name]
+    assert daemon.wait_for_import(make_png(place.inbox / "a.png"))["root"] == place.inbox.name
     assert place.reload()["ok"]
-    assert daemon.wait_for_import(make_picture(place.inbox / "b.png", size=(41, 40)))["root"] == "renamed"
-    assert sorted(locations(place.state)) == [("renamed", "a.png"), ("renamed", "b.png")]
+    assert daemon.wait_for_import(make_png(place.inbox / "b.png"))["root"] == renamed
+    assert place.locations() == [(renamed, "a.png"), (renamed, "b.png")]
 
 
 def test_a_root_that_is_changed_while_it_is_waited_for_is_told_of(place: Place, daemon: Daemon) -> None:
@@ -126,23 +130,27 @@ def test_a_root_that_is_changed_while_it_is_waited_for_is_told_of(place: Place, 
         waiting = threading.Thread(target=wait)
         waiting.start()
         until(lambda: place.ask("status")["waiting"] == 1, "it is seen")
-        place.write(plugins=["crooked_plugin"], watch=[place.root(place.inbox, ignore=["*.tmp"])])
+        place.write(watch=[place.root(place.inbox, ignore=["*.tmp"])])
         assert place.reload()["ok"]
         waiting.join()
-    assert answers == ["The root inbox is watched no more, or not as it was: ask again"]
+    assert answers == [f"The root {place.inbox.name} is watched no more, or not as it was: ask again"]
 
 
-def test_a_daemon_that_is_asked_to_stop_in_the_middle_of_a_reload_ends(place: Place) -> None:
-    place.write(plugins=["slow_plugin", "crooked_plugin"], subscribers=[crooked("none"), crooked("a") | {"name": "b"}])
-    environment = {"PYTHONPATH": place.folder / "plugins", "GO": place.folder / "go"}
+def test_a_daemon_that_is_asked_to_stop_in_the_middle_of_a_reload_ends(tmp_path: Path, state: Path) -> None:
+    plugins = PLUGINS | {"slow_plugin": SLOW}
+    for name, code in plugins.items():
+        (tmp_path / f"{name}.py").write_text(code)
+    place = Place(tmp_path, state, plugins=list(plugins))
+    place.write(subscribers=[crooked("none"), crooked("a") | {"name": "b"}])
+    environment = {"PYTHONPATH": tmp_path, "GO": tmp_path / "go"}
     with running("--config", place.config, **environment) as daemon:
         daemon.wait_for("ready")
-        make_picture(place.inbox / "a.png")
+        make_png(place.inbox / "a.png")
         until(lambda: place.ask("status")["in_work"] == 1, "the file is in work")
-        place.write(plugins=["slow_plugin", "crooked_plugin"], watch=[place.root(place.other)])
+        place.write(watch=[place.root(place.other)])
         reloading = threading.Thread(target=_ask_in_vain, args=[place])
         reloading.start()
-        until(lambda: place.ask("status")["roots"] == [], "the root is left")
+        until(lambda: place.roots() == [], "the root is left")
         daemon.process.terminate()
         daemon.wait_for("stopping")
         environment["GO"].touch()

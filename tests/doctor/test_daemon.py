@@ -1,5 +1,6 @@
 """What the daemon's answer to ``status`` gives away."""
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from damd.doctor.course import look_at_course
 from damd.doctor.daemon import ask_daemon, look_at_daemon
 from damd.doctor.reloads import look_at_reloads
 from damd.doctor.watching import look_at_watching
+from damd.watch.state import NO_WATCHES_LEFT
 
 pytestmark = pytest.mark.anyio
 
@@ -104,11 +106,46 @@ async def test_roots_that_the_daemon_and_the_configuration_do_not_share_are_told
     assert finding.says == "The daemon alone has c; the configuration alone has b"
 
 
-async def test_a_root_that_is_silent_and_folders_without_watches_are_told() -> None:
-    silent, unwatched = await look_at_watching(
-        Config(), answer(roots=[root("a", backend=None), root("b", unwatched=7)])
-    )
+async def test_a_root_that_is_silent_is_told_unless_its_folder_has_been(tmp_path: Path) -> None:
+    gone = root("gone", path=str(tmp_path / "gone"), backend=None)
+    (silent,) = await look_at_watching(Config(), answer(roots=[root("a", path=str(tmp_path), backend=None), gone]))
     assert silent.check == "watch of root a"
-    assert "does not watch /srv/a now" in silent.says
-    assert "7 folders" in unwatched.says
-    assert "max_user_watches" in (unwatched.advice or "")
+    assert f"does not watch {tmp_path} now" in silent.says
+
+
+@pytest.mark.parametrize(("number", "folders"), [(1, "1 folder,"), (7, "7 folders,")])
+async def test_folders_without_watches_are_told(tmp_path: Path, number: int, folders: str) -> None:
+    older = root("a", path=str(tmp_path), unwatched=number)
+    newer = older | {"unwatched_because": [f"/srv/a: {NO_WATCHES_LEFT}"]}
+    for each in (older, newer):
+        (finding,) = await look_at_watching(Config(), answer(roots=[each]))
+        assert folders in finding.says
+        assert "max_user_watches" in (finding.advice or "")
+
+
+async def test_folders_that_are_closed_are_told_apart_from_limits(tmp_path: Path) -> None:
+    because = ["/srv/a/b: Permission denied", "/srv/a/c: Permission denied"]
+    values = root("a", path=str(tmp_path), unwatched=2, unwatched_because=because)
+    (closed,) = await look_at_watching(Config(), answer(roots=[values]))
+    assert closed.says == "The daemon cannot look into 2 folders, such as /srv/a/b: Permission denied"
+    assert "let the user that damd runs as" in (closed.advice or "")
+    values |= {"unwatched": 1, "unwatched_because": because[:1]}
+    (closed,) = await look_at_watching(Config(), answer(roots=[values]))
+    assert closed.says == "The daemon cannot look into /srv/a/b: Permission denied"
+    values |= {"unwatched": 9, "unwatched_because": [*because, f"/srv/a/d: {NO_WATCHES_LEFT}"]}
+    assert len(await look_at_watching(Config(), answer(roots=[values]))) == 2
+
+
+async def test_whoever_may_not_look_into_the_state_folder_is_told_that(tmp_path: Path) -> None:
+    is_root = os.geteuid() == 0
+    await anyio.Path(tmp_path).chmod(0)
+    if is_root:
+        os.seteuid(65534)  # whom nothing of root's lets in
+    try:
+        (finding,), told = await ask_daemon(Config(state=tmp_path))
+    finally:
+        if is_root:
+            os.seteuid(0)
+        await anyio.Path(tmp_path).chmod(0o700)
+    assert told is None
+    assert finding.says == f"Whether one runs cannot be seen: the state folder {tmp_path} is closed to this user"

@@ -1,4 +1,4 @@
-"""The installed service against the configuration."""
+"""The installed service against the configuration that it starts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,8 @@ import pytest
 from damd.checks.findings import Finding
 from damd.config import Config
 from damd.doctor.unit import look_at_unit
-from damd.doctor.unit_file import paths_in, read_unit
+from damd.units.installed import Service
+from damd.units.reading import option_of, paths_in, read_unit
 
 pytestmark = pytest.mark.anyio
 
@@ -24,20 +25,18 @@ ProtectHome=read-only
 PrivateTmp=yes
 """
 
-Install = Callable[..., Path]
+Install = Callable[..., Service]
 
 
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
-    """Write the unit and its drop-ins; returns the folder that they are in."""
+    """The service of a unit and its drop-in."""
 
-    def write(unit: str = UNIT, **dropins: str) -> Path:
-        folder = tmp_path / "system"
-        (folder / "damd.service.d").mkdir(parents=True)
-        (folder / "damd.service").write_text(unit)
-        for name, text in dropins.items():
-            (folder / "damd.service.d" / f"{name}.conf").write_text(text)
-        return folder
+    def write(unit: str = UNIT, dropin: str = "") -> Service:
+        files = [tmp_path / "damd.service", tmp_path / "damd.conf"]
+        for file, text in zip(files, (unit, dropin), strict=True):
+            file.write_text(text)
+        return Service(name="damd.service", unit=read_unit(files), config=Path("/etc/damd/damd.yaml"))
 
     return write
 
@@ -46,28 +45,22 @@ def config_of(*roots: str, **values: Any) -> Config:
     return Config.model_validate({"state": "/var/lib/damd", "watch": [{"path": path} for path in roots]} | values)
 
 
-async def told(config: Config, folder: Path) -> list[str]:
-    found = await look_at_unit(config, folder=folder)
+async def told(config: Config, service: Service) -> list[str]:
+    found = await look_at_unit(config, service=service)
     assert all(each.health == "warning" and each.advice for each in found)
     return [each.says for each in found]
 
 
-async def test_without_a_service_nothing_is_said(tmp_path: Path) -> None:
-    assert await look_at_unit(config_of("/srv/a"), folder=tmp_path) == []
+async def test_where_no_service_starts_it_that_is_no_fault() -> None:
+    (finding,) = await look_at_unit(config_of("/srv/a"), service=None)
+    assert finding.health == "ok"
+    assert finding.says.startswith("No unit of systemd")
 
 
-async def test_a_service_that_suits_is_well(install: Install) -> None:
-    folder = install(roots='[Unit]\nRequiresMountsFor=/srv/a\nRequiresMountsFor="/srv/b c" /srv/d%%\n')
-    (finding,) = await look_at_unit(config_of("/srv/a", "/srv/b c", "/srv/d%"), folder=folder)
-    assert finding == Finding(check="systemd", says=f"{folder}/damd.service suits this configuration")
-
-
-async def test_mounts_that_are_not_waited_for_or_in_vain_are_told(install: Install) -> None:
-    folder = install(roots="[Unit]\nRequiresMountsFor=/srv/old\n")
-    assert await told(config_of("/srv/a"), folder) == [
-        "The service does not wait for the root a (/srv/a): RequiresMountsFor= lacks it",
-        "The service waits for /srv/old (RequiresMountsFor=), which is nothing of this configuration",
-    ]
+async def test_what_an_administrator_has_set_otherwise_is_nobodys_fault(install: Install) -> None:
+    service = install(dropin="[Unit]\nRequiresMountsFor=/srv/old\n[Service]\nNice=0\nProtectHome=no\nWatchdogSec=0\n")
+    (finding,) = await look_at_unit(config_of("/srv/a", "/home/eva/in"), service=service)
+    assert finding == Finding(check="systemd", says="damd.service suits this configuration")
 
 
 @pytest.mark.parametrize(
@@ -80,26 +73,29 @@ async def test_mounts_that_are_not_waited_for_or_in_vain_are_told(install: Insta
     ],
 )
 async def test_a_root_that_the_service_does_not_see_is_told(install: Install, path: str, line: str, key: str) -> None:
-    folder = install(roots=f"[Unit]\nRequiresMountsFor={path}\n[Service]\n{line}\n")
-    assert await told(config_of(path), folder) == [f"The service does not see the root in ({path}): {key}= hides it"]
+    service = install(dropin=f"[Service]\n{line}\n")
+    assert await told(config_of(path), service) == [f"damd.service does not see the root in ({path}): {key}= hides it"]
 
 
 async def test_a_root_that_is_bound_into_the_service_is_seen(install: Install) -> None:
     path = "/var/tmp/a:b"  # noqa: S108 - nothing is written there
     escaped = path.replace(":", r"\:")
-    folder = install(roots=f"[Unit]\nRequiresMountsFor={path}\n[Service]\nBindReadOnlyPaths=-{escaped}\n")
-    (finding,) = await look_at_unit(config_of(path), folder=folder)
+    service = install(dropin=f"[Service]\nBindReadOnlyPaths=-{escaped}\n")
+    (finding,) = await look_at_unit(config_of(path), service=service)
     assert finding.health == "ok"
 
 
-async def test_a_state_that_the_service_may_not_write_is_told(install: Install) -> None:
-    (says,) = await told(config_of(state="/srv/state"), install())
-    assert says == "The service may not write to /srv/state (ProtectSystem=strict)"
+async def test_what_the_service_may_not_write_is_told(install: Install) -> None:
+    logs = [{"kind": "log", "file": f"/{place}/events.jsonl"} for place in ("srv/log", "var/lib/damd/log")]
+    assert await told(config_of(state="/srv/state", subscribers=logs), install()) == [
+        "damd.service may not write to /srv/state (ProtectSystem=strict)",
+        "damd.service may not write to /srv/log (ProtectSystem=strict)",
+    ]
 
 
 async def test_a_state_that_the_service_is_let_write_is_well(install: Install) -> None:
-    folder = install(roots="[Service]\nReadWritePaths=/srv/state\n")
-    (finding,) = await look_at_unit(config_of(state="/srv/state"), folder=folder)
+    service = install(dropin="[Service]\nReadWritePaths=/srv/state\n")
+    (finding,) = await look_at_unit(config_of(state="/srv/state"), service=service)
     assert finding.health == "ok"
 
 
@@ -108,9 +104,9 @@ async def test_whoever_asks_of_another_state_than_the_services_is_told(
 ) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-    (finding,) = await look_at_unit(Config(), folder=install())
+    (finding,) = await look_at_unit(Config(), service=install())
     assert (
-        finding.says == f"The service keeps its state in /var/lib/damd, and what is looked at here is {tmp_path}/damd"
+        finding.says == f"damd.service keeps its state in /var/lib/damd, and what is looked at here is {tmp_path}/damd"
     )
     assert "--state /var/lib/damd" in (finding.advice or "")
 
@@ -130,3 +126,17 @@ def test_what_comes_later_is_added_and_an_empty_value_forgets(tmp_path: Path) ->
     second.write_text("[Service]\nReadWritePaths=\nReadWritePaths='/f g'\n")
     assert paths_in(read_unit([first, second]), "Service", "ReadWritePaths") == [Path("/f g")]
     assert read_unit([tmp_path / "none"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        ("/opt/damd/bin/damd run --config /etc/damd/damd.yaml", "/etc/damd/damd.yaml"),
+        ("/usr/bin/python3 -m damd run -c=/etc/x --watch /srv", "/etc/x"),
+        ('/opt/damd run --config "/etc/100$$ \\xc3\\xa4"', "/etc/100$ ä"),
+        ("/opt/damd run --config", None),
+        ("/opt/damd run", None),
+    ],
+)
+def test_the_option_of_a_command_is_read_as_systemd_does(command: str, found: str | None) -> None:
+    assert option_of(command, "--config", "-c") == found

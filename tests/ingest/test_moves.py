@@ -553,7 +553,7 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, order=st.permutations("ABCD"))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_after_whatever_was_moved_every_path_leads_to_the_asset_of_its_bytes(
     bench: Bench, steps: list[tuple[str, str, str, str]], order: list[str]
 ) -> None:

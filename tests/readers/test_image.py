@@ -280,7 +280,7 @@ def test_a_picture_whose_metadata_breaks_the_decoder_is_read_without_it(tmp_path
     assert read(path)["width"] == 160
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", ["jpg", "webp", "png"])
 def test_no_fault_of_the_metadata_fails_the_image(
@@ -295,7 +295,7 @@ def test_no_fault_of_the_metadata_fails_the_image(
     assert {result["width"], result["height"]} == {48, 32}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damaged_bytes_give_a_result_or_a_permanent_error(

@@ -85,7 +85,7 @@ def test_very_many_frames_cost_no_more_than_the_first_and_a_count(tmp_path: Path
             assert read(path)["frames"] <= 10_000
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(data=st.data())
 @pytest.mark.parametrize(
     "name", ["TGA", "ICO", "ICNS", "PCX", "PPM", "SGI", "DDS", "QOI", "JPEG2000", "PSD", "PSB", "JXL"]

@@ -305,7 +305,7 @@ def walked(rules: IgnoreRules, repository: Path, folder: str = "") -> set[str]:
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(configured=st.lists(_LINES, max_size=3), layers=_LAYERS)
 def test_patterns_mean_what_they_mean_to_git(
     repository: Path, configured: list[str], layers: dict[str, list[str]]

@@ -244,7 +244,7 @@ async def _check_against_the_model(catalogue: Catalogue, content: dict[bytes, An
                 assert volume == volumes.at(path)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TREES, st.lists(KNOWN, max_size=25), st.integers(1, 10), st.integers(1, 10))
 def test_differences_are_what_a_model_says_in_whole_and_in_parts(
     catalogue: Catalogue, content: dict[bytes, Any], drawn: list[Known], piece: int, most_rows: int
