@@ -132,7 +132,7 @@ class Sandbox:
                 about another file as TransientFileError, and what damd has no name for as BrokenFileError.
             LimitExceededError: It took too long, twice, or too much memory.
             ReaderCrashedError: The worker died, twice.
-        ReaderKilledError: It was killed by somebody else, twice.
+            ReaderKilledError: It was killed by somebody else, twice.
             ReaderUnavailableError: No worker can be started, or the reader's module cannot be imported.
             KeyError: There is no such reader.
             RuntimeError: The sandbox is not open.

@@ -7,6 +7,7 @@ for: pydantic's own way to read them would make every start of damd slower.
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import json
@@ -99,7 +100,8 @@ def _tidied(schema: Mapping[str, Any]) -> dict[str, Any]:
     return tidy
 
 
-def docstrings(settings_type: type[BaseModel]) -> dict[str, str]:
+@functools.cache  # to find a class's source takes a while, and several ask for the same
+def docstrings(settings_type: type[BaseModel]) -> Mapping[str, str]:
     """The docstrings beneath the fields of a class and of those that it extends, each in one line.
 
     A class whose source is nowhere, as one made in a shell, has none.
