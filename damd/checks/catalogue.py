@@ -22,6 +22,9 @@ async def look_at_catalogue(config: Config) -> list[Finding]:
         return [await in_time(lambda: _look(config), within_s=_MOST_S)]
     except TimeoutError:
         says, advice = f"{where(config)} does not answer", "see to its server, its network, or its disk"
+    except PermissionError as error:
+        says = f"Whether there is one cannot be seen: {error.filename or config.state} is closed to this user"
+        advice = "ask as the user that damd runs as, or as root"
     except CatalogueTooNewError as error:
         says, advice = str(error), "upgrade damd, or name another --state"
     except CatalogueError as error:

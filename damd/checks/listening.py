@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import ipaddress
+import json
 import socket
+from contextlib import closing
+from typing import Any
 
 import anyio.to_thread
 
-from damd import control
 from damd.checks.findings import Finding, Health
 from damd.config import Config
-from damd.errors import DamdError
+from damd.patience import in_time
 from damd.web.settings import split_listen
 
 _CHECK = "http"
+_ANSWER_S = 3.0
+_LONGEST_ANSWER = 2**22
 
 
 async def look_at_listening(config: Config) -> list[Finding]:
@@ -50,19 +55,31 @@ async def _refused(config: Config, listen: str, error: OSError) -> Finding:
         errno.EACCES: "name a port above 1023",
         errno.EAFNOSUPPORT: "name an IPv4 address",
     }.get(error.errno or 0, "name another address")
-    if error.errno == errno.EADDRINUSE:
-        try:
-            answer = await control.ask(config.state, "status")
-        except DamdError:
-            pass
-        else:
-            if not ipaddress.ip_address(split_listen(listen)[0]).is_loopback:
-                return _open_to_others(listen)
-            return Finding(
-                check=_CHECK, says=f"{listen} is held, as the damd does that runs here (process {answer['pid']})"
-            )
+    host, port = split_listen(listen)
+    if error.errno == errno.EADDRINUSE and (answer := await _status_at(host, port)).get("state") == str(config.state):
+        if not ipaddress.ip_address(host).is_loopback:
+            return _open_to_others(listen)
+        return Finding(check=_CHECK, says=f"The damd that runs here (process {answer.get('pid')}) answers on {listen}")
     says = f"damd cannot listen on {listen}: {error.strerror}"
     return Finding(check=_CHECK, health=Health.PROBLEM, says=says, advice=advice)
+
+
+async def _status_at(host: str, port: int) -> dict[str, Any]:
+    """What a damd says of itself on that address; nothing where none does: a daemon may run without, or on another."""
+    address = ipaddress.ip_address(host)
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    try:
+        answer = json.loads(await in_time(lambda: _get_status(host, port)))
+    except (OSError, http.client.HTTPException, ValueError):
+        return {}
+    return answer if isinstance(answer, dict) else {}
+
+
+def _get_status(host: str, port: int) -> bytes:
+    with closing(http.client.HTTPConnection(host, port, timeout=_ANSWER_S)) as connection:
+        connection.request("GET", "/status")
+        return connection.getresponse().read(_LONGEST_ANSWER)
 
 
 def _open_to_others(listen: str) -> Finding:

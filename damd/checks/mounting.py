@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,11 +11,10 @@ from damd.checks.findings import Finding, Health
 from damd.config import Config
 from damd.mounts import Mounts
 from damd.patience import in_time
+from damd.units.fstab import FSTAB, read_fstab
 
-_FSTAB = Path("/etc/fstab")
 
-
-async def look_at_mounting(config: Config, *, fstab: Path = _FSTAB) -> list[Finding]:
+async def look_at_mounting(config: Config, *, fstab: Path = FSTAB) -> list[Finding]:
     """A warning for each place: below an empty mount point damd sees a root whose files are gone.
 
     Args:
@@ -27,7 +25,7 @@ async def look_at_mounting(config: Config, *, fstab: Path = _FSTAB) -> list[Find
 
 
 def _look(config: Config, fstab: Path) -> Iterator[Finding]:
-    expected = _mount_points(fstab)
+    expected = [entry.place for entry in read_fstab(fstab) if entry.is_automatic]
     with closing(Mounts()) as mounts:
         for name, root in config.roots.items():
             for place in expected:
@@ -38,17 +36,3 @@ def _look(config: Config, fstab: Path) -> Iterator[Finding]:
                         says = f"{fstab} names {place}, which lies in {root.path}, and nothing is mounted there"
                     advice = f"mount {place}, or take it from {fstab}"
                     yield Finding(check=f"mounts of root {name}", health=Health.WARNING, says=says, advice=advice)
-
-
-def _mount_points(fstab: Path) -> list[Path]:
-    """Those that are mounted at every start; the root of all is mounted anyway."""
-    try:
-        lines = fstab.read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return []
-    entries = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    return [
-        Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), place))
-        for _, place, _, options, *_ in (entry for entry in entries if len(entry) >= 4)
-        if place.startswith("/") and place != "/" and "noauto" not in options.split(",")
-    ]

@@ -40,18 +40,21 @@ async def _look_at(name: str, root: RootSettings, config: Config) -> Finding | N
     try:
         await in_time(lambda: _look(root, config, sample, time.monotonic() + _MOST_S))
     except TimeoutError:
-        says = f"{root.path} does not answer after {sample.looked_at} files: its disk, or the host that has it, hangs"
+        says = f"{root.path} does not answer after {_count(sample)}: its disk, or the host that has it, hangs"
         return Finding(check=check, health=Health.WARNING, says=says, advice="mount it anew; damd waits for it")
-    if not sample.looked_at:  # it is not there, as the check of the roots tells
-        return None
+    if not sample.looked_at or sample.example == os.fsencode(root.path):
+        return None  # it is not there, or closed, as the check of the roots tells
     if sample.closed:
-        files = f"{sample.closed} of {sample.looked_at} files and folders"
-        says = f"{files} cannot be read, such as {readable(sample.example)}"
+        says = f"{sample.closed} of {_count(sample)} cannot be read, such as {readable(sample.example)}"
+        if sample.closed == 1:
+            says = f"{readable(sample.example)} cannot be read, 1 of {_count(sample)}"
         advice = "let the user that damd runs as read them (chmod, chown, setfacl), or ignore them"
         return Finding(check=check, health=Health.WARNING, says=says, advice=advice)
-    if os.geteuid() == 0:
-        return Finding(check=check, says="Root may read them: ask as damd's user, to hear what that one may")
-    return Finding(check=check, says=f"All of the {sample.looked_at} files and folders that were looked at can be read")
+    return Finding(check=check, says=f"What was looked at can be read: {_count(sample)}")
+
+
+def _count(sample: _Sample) -> str:
+    return "1 file or folder" if sample.looked_at == 1 else f"{sample.looked_at} files and folders"
 
 
 def _look(root: RootSettings, config: Config, sample: _Sample, give_up_at_s: float) -> None:

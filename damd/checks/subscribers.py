@@ -19,23 +19,29 @@ from damd.subscribers.http.addresses import why_refused
 from damd.subscribers.http.secrets import SecretSource, is_open_to_all
 from damd.subscribers.http.targets import Target, parse_target
 from damd.subscribers.webhook import WebhookSettings
+from damd.units.installed import Service
 
 _KNOCK_S = 3.0
 
 
-async def look_at_subscribers(config: Config) -> list[Finding]:
-    """What each lacks; the hosts are asked at the same time, and are sent nothing."""
+async def look_at_subscribers(config: Config, *, service: Service | None = None) -> list[Finding]:
+    """What each lacks; the hosts are asked at the same time, and are sent nothing.
+
+    Args:
+        config: The configuration.
+        service: The service that starts it, which may have credentials that nobody else has.
+    """
     found: dict[int, list[Finding]] = {}
     async with anyio.create_task_group() as tasks:
         for index, settings in enumerate(config.subscribers):
-            tasks.start_soon(_look_into, settings, index, found)
+            tasks.start_soon(_look_into, settings, service, index, found)
     return [finding for index in sorted(found) for finding in found[index]]
 
 
-async def _look_into(settings: Settings, index: int, found: dict[int, list[Finding]]) -> None:
+async def _look_into(settings: Settings, service: Service | None, index: int, found: dict[int, list[Finding]]) -> None:
     check = f"subscriber {name_of(settings)}"
     try:
-        findings = await in_time(lambda: list(_lacks(settings, check)))
+        findings = await in_time(lambda: list(_lacks(settings, service, check)))
     except TimeoutError:
         says, advice = "What it needs does not answer: a disk, or the host that has it, hangs", "mount it anew"
         findings = [Finding(check=check, health=Health.PROBLEM, says=says, advice=advice)]
@@ -44,13 +50,18 @@ async def _look_into(settings: Settings, index: int, found: dict[int, list[Findi
     found[index] = findings or [Finding(check=check, says="All that it needs is there")]
 
 
-def _lacks(settings: Settings, check: str) -> Iterator[Finding]:
+def _lacks(settings: Settings, service: Service | None, check: str) -> Iterator[Finding]:
     for what, sentence in lacking(settings):
         source = getattr(settings, what, None)
-        # What systemd hands to the service, nobody else can see, and so cannot miss.
-        is_the_services = isinstance(source, SecretSource) and source.credential is not None and not _is_given()
-        health = Health.WARNING if is_the_services else Health.PROBLEM
-        yield Finding(check=check, health=health, says=sentence, advice=None)
+        if (
+            isinstance(source, SecretSource)
+            and source.credential is not None
+            and not os.environ.get("CREDENTIALS_DIRECTORY")
+        ):
+            # What systemd hands to the service, nobody else can see.
+            yield _of_the_service(f"The {what} of the subscriber {name_of(settings)}", source, service, check)
+        else:
+            yield Finding(check=check, health=Health.PROBLEM, says=sentence)
     if isinstance(settings, WebhookSettings):
         for source in (settings.secret, settings.previous_secret):
             if source is not None and is_open_to_all(source):
@@ -59,8 +70,36 @@ def _lacks(settings: Settings, check: str) -> Iterator[Finding]:
                 yield Finding(check=check, health=Health.WARNING, says=says, advice=advice)
 
 
-def _is_given() -> bool:
-    return bool(os.environ.get("CREDENTIALS_DIRECTORY"))
+def _of_the_service(what: str, source: SecretSource, service: Service | None, check: str) -> Finding:
+    name = source.credential or ""
+    advice = f"put LoadCredential={name}:/path/to/it into a drop-in of the service"
+    if service is None:
+        says = f"{what} is {source}, which only a service is given, and none starts this configuration"
+        return Finding(check=check, health=Health.WARNING, says=says, advice=advice)
+    given = service.credential(name)
+    if given is None and service.closed:
+        says = f"{what} is {source}, and {service.closed[0]}, which may name it, is closed to this user"
+        advice = f"ask as root, or let everybody read it: chmod go+rX {service.closed[0]}"
+        return Finding(check=check, health=Health.WARNING, says=says, advice=advice)
+    if given is None:
+        says, advice = f"{what} is {source}, which {service.name} lacks", f"{advice} ({service.name}.d)"
+        return Finding(check=check, health=Health.PROBLEM, says=says, advice=advice)
+    key, path = given[0], given[1].partition(":")[2]
+    if key.startswith("Load") and path.startswith("/") and _is_missing(path):
+        says = f"{what} is {source}, and {path}, where {service.name} has it from, does not exist"
+        return Finding(check=check, health=Health.PROBLEM, says=says, advice=f"put it there, or correct {key}=")
+    return Finding(check=check, says=f"{what} is {source}: {service.name} has it ({key}=)")
+
+
+def _is_missing(path: str) -> bool:
+    """What may not be looked at may be there."""
+    try:
+        os.stat(path)  # noqa: PTH116 - Path.exists() says no to what may not be looked at
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 async def _unreachable(settings: WebhookSettings, check: str) -> list[Finding]:

@@ -88,7 +88,8 @@ def _instances(count: _Count, limit: int | None) -> list[Finding]:
     """One for each root; the others' are polled."""
     if limit is None or count.roots + _OTHERS_INSTANCES <= limit:
         return []
-    says = f"damd needs {count.roots} inotify instances, of {limit} for each user (fs.inotify.max_user_instances)"
+    needed = f"{count.roots} inotify instance{'' if count.roots == 1 else 's'}"
+    says = f"damd needs {needed}, of {limit} for each user (fs.inotify.max_user_instances)"
     advice = _advice("max_user_instances", max(_FEWEST_ADVISED, 1 << (2 * count.roots).bit_length()))
     return [Finding(check="inotify instances", health=Health.WARNING, says=says, advice=advice)]
 

@@ -27,20 +27,22 @@ def doctor(config: ConfigOption = None, state: StateOption = None, as_json: Json
 
     settings = load(config, state)
     logs.configure("error", settings.logging.format)
-    if anyio.run(_doctor, settings, as_json):
+    if anyio.run(_doctor, settings, config, as_json):
         raise typer.Exit(EXIT_FAILURE)
 
 
-async def _doctor(config: Config, as_json: bool) -> int:
+async def _doctor(config: Config, path: Path | None, as_json: bool) -> int:
     """Tell every finding; returns how many are problems."""
     import anyio.to_thread
 
     from damd.doctor import examine
+    from damd.units.installed import find_service
 
     problems = 0
+    service = await anyio.to_thread.run_sync(find_service, path)
     scratch = await anyio.to_thread.run_sync(_make_scratch)
     try:
-        async for finding in examine(config, Path(scratch.name) if scratch is not None else None):
+        async for finding in examine(config, Path(scratch.name) if scratch is not None else None, service=service):
             problems += finding.health == "problem"
             print_json(dataclasses.asdict(finding)) if as_json else _tell(finding)
     finally:

@@ -23,7 +23,8 @@ async def look_at_course(config: Config, answer: Mapping[str, Any]) -> list[Find
     oldest_s = answer.get("oldest_s") or 0
     if oldest_s > _LONG_S:
         waited = format_duration(timedelta(seconds=int(oldest_s)))
-        says = f"{answer.get('waiting')} files wait, the oldest for {waited}"
+        waiting = answer.get("waiting")
+        says = f"{'1 file waits' if waiting == 1 else f'{waiting} files wait'}, the oldest for {waited}"
         advice = "see damd status --watch: whether files are taken in at all, and which take so long"
         return [Finding(check=check, health=Health.WARNING, says=says, advice=advice)]
     return []

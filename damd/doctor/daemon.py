@@ -14,19 +14,23 @@ from damd import __version__, control
 from damd.checks.findings import Finding, Health
 from damd.config import Config
 from damd.errors import DaemonUnreachableError, DamdError
+from damd.patience import in_time
 
 _CHECK = "daemon"
 
 
 async def ask_daemon(config: Config) -> tuple[list[Finding], Mapping[str, Any] | None]:
     """What there is to say where it does not answer, and its answer to ``status``."""
+    advice = "ask as the user that damd runs as, or as root"
+    if await in_time(lambda: _is_closed(config.state)):
+        says = f"Whether one runs cannot be seen: the state folder {config.state} is closed to this user"
+        return [Finding(check=_CHECK, health=Health.WARNING, says=says, advice=advice)], None
     try:
         return [], await control.ask(config.state, "status")
     except DaemonUnreachableError as error:
         health = Health.PROBLEM if error.is_silent else Health.OK
         return [Finding(check=_CHECK, health=health, says=str(error))], None
     except DamdError as error:
-        advice = "ask as the user that it runs as"
         return [Finding(check=_CHECK, health=Health.WARNING, says=str(error), advice=advice)], None
     except (ValueError, TypeError):  # another program's socket, or a damd that speaks otherwise
         says = f"What answers on {config.state} is not understood"
@@ -49,6 +53,16 @@ async def look_at_daemon(config: Config, answer: Mapping[str, Any]) -> list[Find
             Finding(check=_CHECK, health=Health.WARNING, says=says, advice="restart it: it runs what was there then")
         ]
     return [Finding(check=_CHECK, says=says)]
+
+
+def _is_closed(folder: Path) -> bool:
+    try:
+        (folder / control.SOCKET).lstat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _installed_at() -> datetime:

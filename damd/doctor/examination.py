@@ -6,7 +6,7 @@ import functools
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
-from damd.checks import CHECKS
+from damd.checks import checks
 from damd.checks.catalogue import CHECK as CATALOGUE
 from damd.checks.findings import Check, Finding, Health, found_by
 from damd.config import Config
@@ -28,6 +28,7 @@ from damd.doctor.soundness import look_at_soundness
 from damd.doctor.temporary import look_at_temporary
 from damd.doctor.unit import look_at_unit
 from damd.doctor.watching import look_at_watching
+from damd.units.installed import Service
 
 _MACHINE: Mapping[str, Check] = {
     "software": look_at_software,
@@ -35,10 +36,8 @@ _MACHINE: Mapping[str, Check] = {
     "names": look_at_names,
     "temporary folder": look_at_temporary,
     "leases": look_at_leases,
-    **CHECKS,
-    "systemd": look_at_unit,
 }
-"""What takes the configuration alone."""
+"""What takes the configuration alone, before what ``damd config check`` looks at."""
 
 _PATIENT: Mapping[str, Examination] = {
     "extras": look_at_extras,
@@ -60,24 +59,27 @@ _DAEMON = {
 """What takes the answer of a daemon that runs."""
 
 
-async def examine(config: Config, scratch: Path | None) -> AsyncIterator[Finding]:
+async def examine(config: Config, scratch: Path | None, *, service: Service | None = None) -> AsyncIterator[Finding]:
     """Look at everything; each finding as soon as its check is done.
 
     Args:
         config: The configuration.
         scratch: An empty folder, for the time being; None where there can be none, so that readers and catalogue are
             not looked at.
+        service: The service that starts the configuration, if there is one.
 
     Raises:
         ConfigurationError: A plugin cannot be set up.
     """
     opens = True
-    for name, check in _MACHINE.items():
+    unit = functools.partial(look_at_unit, service=service)
+    machine: dict[str, Check] = {**_MACHINE, **checks(service), "systemd": unit}
+    for name, check in machine.items():
         for finding in await found_by(name, functools.partial(check, config)):
             opens = opens and (finding.check, finding.health) != (CATALOGUE, Health.PROBLEM)
             yield finding
     if scratch is not None:
-        async with admitted(config, scratch, may_open=opens) as patient:
+        async with admitted(config, scratch, may_open=opens, service=service) as patient:
             for name, examination in _PATIENT.items():
                 for finding in await found_by(name, functools.partial(examination, patient)):
                     yield finding

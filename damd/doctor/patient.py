@@ -15,6 +15,7 @@ from damd.catalogue.engine import CatalogueSettings, catalogue_exists
 from damd.checks.findings import Finding
 from damd.config import Config
 from damd.errors import CatalogueError
+from damd.units.installed import Service
 from damd.world import World
 
 
@@ -28,6 +29,7 @@ class Patient:
         has_catalogue: Whether the World's catalogue is the configuration's own.
         because: Why it is not, though there is one.
         scratch: A folder for the time being.
+        service: The service that starts the configuration, if there is one.
     """
 
     config: Config
@@ -35,6 +37,7 @@ class Patient:
     has_catalogue: bool
     because: str | None
     scratch: Path
+    service: Service | None = None
 
 
 Examination: TypeAlias = Callable[[Patient], Awaitable[list[Finding]]]
@@ -42,13 +45,16 @@ Examination: TypeAlias = Callable[[Patient], Awaitable[list[Finding]]]
 
 
 @asynccontextmanager
-async def admitted(config: Config, scratch: Path, *, may_open: bool) -> AsyncIterator[Patient]:
+async def admitted(
+    config: Config, scratch: Path, *, may_open: bool, service: Service | None = None
+) -> AsyncIterator[Patient]:
     """The patient, until it is left.
 
     Args:
         config: The configuration.
         scratch: An empty folder, for the time being.
         may_open: Whether its catalogue is worth opening; one that does not answer would be waited for.
+        service: The service that starts the configuration, if there is one.
 
     Raises:
         ConfigurationError: A plugin cannot be set up.
@@ -67,4 +73,6 @@ async def admitted(config: Config, scratch: Path, *, may_open: bool) -> AsyncIte
             like_it = config.model_copy(update={"state": scratch / "state", "catalogue": CatalogueSettings()})
             world = await stack.enter_async_context(open_world(like_it, claims_roots=False))
         register_systems(world)
-        yield Patient(config=config, world=world, has_catalogue=is_own, because=because, scratch=scratch)
+        yield Patient(
+            config=config, world=world, has_catalogue=is_own, because=because, scratch=scratch, service=service
+        )

@@ -10,11 +10,14 @@ import grp
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 from damd.config import Config
 from damd.units import writing
+from damd.units.disks import wait_for
+from damd.units.fstab import FSTAB
 
 USER = "damd"
 """As the unit says."""
@@ -26,13 +29,18 @@ _PLAIN_CREDENTIAL = re.compile(r"[A-Za-z0-9_.@-]+")
 
 _HEAD = """\
 # What the configured folders need of systemd, as `damd systemd dropin` prints it; write it again when they change.
-# It belongs into /etc/systemd/system/damd.service.d/folders.conf; then: systemctl daemon-reload"""
+# It belongs into /etc/systemd/system/damd.service.d/folders.conf (--output); then: systemctl daemon-reload"""
 
 
-def service_dropin(config: Config) -> str:
-    """The text of the drop-in for a configuration; blocking, since it looks whether the roots can be read."""
+def service_dropin(config: Config, *, fstab: Path = FSTAB) -> str:
+    """The text of the drop-in for a configuration; blocking, since it looks at the roots and at what is mounted.
+
+    Args:
+        config: The configuration.
+        fstab: The table of what is to be mounted.
+    """
     written = _written_folders(config)
-    unit = _mounts([*(root.path for root in config.watch), *written])
+    unit = [*wait_for(_ways([root.path for root in config.watch]), fstab), *_required(written)]
     service = [
         *(line for root in config.watch for line in _read_root(root.path)),
         *(line for folder in written for line in _write_folder(folder)),
@@ -58,11 +66,17 @@ def _written_folders(config: Config) -> list[Path]:
     ]
 
 
-def _mounts(folders: list[Path]) -> Iterator[str]:
-    # systemd takes a link for a folder: what it leads to may be on another disk.
-    ways = [way for folder in folders for way in (folder, _real(folder))]
-    for folder in dict.fromkeys(map(writing.nearest_written, ways)):
+def _required(folders: list[Path]) -> Iterator[str]:
+    written = dict.fromkeys(map(writing.nearest_written, _ways(folders)))
+    if written:
+        yield "# Without these damd cannot work: it stops with their disk."
+    for folder in written:
         yield f"RequiresMountsFor={writing.path_entry(folder)}"
+
+
+def _ways(folders: list[Path]) -> list[Path]:
+    # systemd takes a link for a folder: what it leads to may be on another disk.
+    return [way for folder in folders for way in (folder, _real(folder))]
 
 
 def _read_root(root: Path) -> Iterator[str]:
@@ -135,9 +149,19 @@ def _closed(root: Path) -> Iterator[str]:
             yield "# Its group may:"
             yield f"#SupplementaryGroups={_group_name(found.st_gid)}"
         else:
-            rights = "rX" if folder == root else "x"
-            yield f"# Let it: setfacl -m u:{USER}:{rights} FOLDER"
+            yield from _opening(folder, is_root=folder == root)
+
+
+def _opening(folder: Path, *, is_root: bool) -> Iterator[str]:
+    """The command that lets it, by an access list."""
+    text = str(folder)
+    named = shlex.quote(text) if text.isprintable() else "FOLDER"
+    if not is_root:
+        yield f"# Let it: setfacl -m u:{USER}:x {named}"
         return
+    yield f"# Let it: setfacl -R -m u:{USER}:rX -m d:u:{USER}:rX {named}"
+    yield "# That holds for what is there and what is made there later, but for files that a program makes for itself"
+    yield "# alone (mode 600), or that are moved in from elsewhere: for those, run it again."
 
 
 def _membership() -> tuple[int | None, frozenset[int]]:

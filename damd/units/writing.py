@@ -8,12 +8,16 @@ line break, or one that is no UTF-8, cannot be written in them at all.
 from __future__ import annotations
 
 import os
+import string
 from pathlib import Path
 
 from damd.errors import DamdError
 
 _BREAKS = frozenset("\n\r\0")
 """What ends a line to systemd, wherever it stands."""
+
+_PLAIN_IN_NAMES = frozenset((string.ascii_letters + string.digits + ":_.").encode())
+_LONGEST_NAME = 255
 
 
 def argument(word: str) -> str:
@@ -44,6 +48,21 @@ def bind_entry(path: Path, *, may_be_missing: bool = False) -> str | None:
     """An entry of ``BindPaths=``, to which a colon separates two paths; None where this one cannot be written there."""
     entry = path_entry(path, may_be_missing=may_be_missing)
     return entry.replace(":", r"\:") if entry is not None else None
+
+
+def mount_unit(place: Path) -> str | None:
+    """The unit of a mount point, as ``systemd-escape --path --suffix=mount`` names it; None where that is too long.
+
+    Longer names systemd makes of a hash of its own.
+    """
+    name = "-".join(
+        "".join(chr(byte) if byte in _PLAIN_IN_NAMES else f"\\x{byte:02x}" for byte in os.fsencode(part))
+        for part in place.parts[1:]
+    )
+    if name.startswith("."):
+        name = "\\x2e" + name[1:]
+    name = f"{name or '-'}.mount"
+    return name if len(name) <= _LONGEST_NAME else None
 
 
 def nearest_written(path: Path) -> Path:

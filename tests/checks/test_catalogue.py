@@ -2,7 +2,8 @@
 
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import anyio
@@ -71,6 +72,16 @@ async def test_one_that_is_damaged_is_a_problem(tmp_path: Path) -> None:
     assert finding.health == "problem"
     assert "file is not a database" in finding.says
     assert "backup" in (finding.advice or "")
+
+
+async def test_one_in_a_folder_that_is_closed_cannot_be_seen(
+    public: Path, unprivileged: Callable[[], AbstractContextManager[None]]
+) -> None:
+    await anyio.Path(public / "state").mkdir(mode=0)
+    with unprivileged():
+        (finding,) = await look_at_catalogue(Config(state=public / "state"))
+    assert finding.health == "problem"
+    assert finding.says.endswith("/state/catalogue.sqlite3 is closed to this user")
 
 
 async def test_a_server_that_does_not_answer_is_a_problem_and_its_password_is_nobodys_business(tmp_path: Path) -> None:

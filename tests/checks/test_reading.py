@@ -35,7 +35,7 @@ async def test_where_everything_can_be_read_nothing_is_to_be_done(
     with unprivileged():
         (finding,) = await look_at_reading(config_of(root))
     assert finding.health == "ok"
-    assert finding.says.startswith("All of the 4 files and folders ")
+    assert finding.says == "What was looked at can be read: 4 files and folders"
 
 
 async def test_files_and_folders_that_are_closed_are_counted_with_an_example(
@@ -47,7 +47,7 @@ async def test_files_and_folders_that_are_closed_are_counted_with_an_example(
         (finding,) = await look_at_reading(config_of(root))
         (without,) = await look_at_reading(config_of(root, ignore=["secret.jpg", "closed/"]))
     assert finding.health == "warning"
-    assert finding.says.startswith("2 of the 6 files and folders that were looked at cannot be read, such as ")
+    assert finding.says.startswith("2 of 6 files and folders cannot be read, such as ")
     assert finding.says.endswith((f"{root}/secret.jpg", f"{root}/closed"))
     assert without.health == "ok"
 
@@ -58,7 +58,7 @@ async def test_a_folder_whose_files_cannot_be_reached_is_one_fault(
     (root / "below").chmod(0o744)
     with unprivileged():
         (finding,) = await look_at_reading(config_of(root))
-    assert finding.says == f"1 of the 3 files and folders that were looked at cannot be read, such as {root}/below"
+    assert finding.says == f"{root}/below cannot be read, 1 of 3 files and folders"
     (root / "below").chmod(0o755)
 
 
@@ -68,7 +68,7 @@ async def test_no_more_is_looked_at_than_a_sample(
     monkeypatch.setattr(reading, "_MOST_FILES", 2)
     with unprivileged():
         (finding,) = await look_at_reading(config_of(root))
-    assert finding.says.startswith("All of the 2 files and folders ")
+    assert finding.says == "What was looked at can be read: 2 files and folders"
 
 
 async def test_links_are_not_followed_and_a_root_that_is_gone_is_passed_over(
@@ -79,7 +79,7 @@ async def test_links_are_not_followed_and_a_root_that_is_gone_is_passed_over(
     with unprivileged():
         (finding,) = await look_at_reading(config_of(root))
         nothing = await look_at_reading(config_of(root / "gone"))
-    assert finding.says.startswith("All of the 6 files and folders ")
+    assert finding.says == "What was looked at can be read: 6 files and folders"
     assert nothing == []
 
 

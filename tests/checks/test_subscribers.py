@@ -1,5 +1,6 @@
 """What the subscribers need, and whether webhooks' hosts take connections."""
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Iterator
@@ -147,6 +148,17 @@ async def test_a_credential_is_sought_in_the_unit_of_the_service(
     (finding,) = await look(tmp_path, hook, service=service(line.format(folder=secret.parent)))
     assert finding.health == health
     assert says in finding.says
+
+
+async def test_a_credential_that_a_closed_dropin_may_name_is_a_warning(
+    tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    hook = webhook(f"http://127.0.0.1:{receiver.port}/x", {"credential": "gallery"})
+    closed = dataclasses.replace(service(), closed=(Path("/etc/systemd/system/damd.service.d/secrets.conf"),))
+    (finding,) = await look(tmp_path, hook, service=closed)
+    assert finding.health == "warning"
+    assert "secrets.conf, which may name it, is closed to this user" in finding.says
 
 
 async def test_a_credential_that_the_service_was_not_given_is_a_problem(

@@ -106,9 +106,11 @@ async def test_roots_that_the_daemon_and_the_configuration_do_not_share_are_told
     assert finding.says == "The daemon alone has c; the configuration alone has b"
 
 
-async def test_a_root_that_is_silent_is_told_unless_its_folder_has_been(tmp_path: Path) -> None:
+async def test_a_root_that_is_silent_is_told_unless_that_has_been_said(tmp_path: Path) -> None:
     gone = root("gone", path=str(tmp_path / "gone"), backend=None)
-    (silent,) = await look_at_watching(Config(), answer(roots=[root("a", path=str(tmp_path), backend=None), gone]))
+    held = root("held", path=str(tmp_path), backend=None, held="much is missing")  # of which the catalogue tells
+    silent_one = root("a", path=str(tmp_path), backend=None)
+    (silent,) = await look_at_watching(Config(), answer(roots=[silent_one, gone, held]))
     assert silent.check == "watch of root a"
     assert f"does not watch {tmp_path} now" in silent.says
 

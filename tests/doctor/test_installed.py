@@ -61,6 +61,13 @@ def test_an_instance_is_found_with_its_own_dropins_and_folders(etc: Path) -> Non
     assert find("/srv/family.yaml", etc) is None
 
 
+def test_an_instance_that_nobody_has_begun_starts_nothing(etc: Path) -> None:
+    write(etc / "damd@.service", service.template_unit(PROGRAM))
+    assert find("/etc/damd/nobodys.yaml", etc) is None
+    write(etc / "multi-user.target.wants/damd@nobodys.service", "")
+    assert name_of(find("/etc/damd/nobodys.yaml", etc)) == "damd@nobodys.service"
+
+
 def test_an_instance_may_be_named_otherwise_than_its_configuration(etc: Path) -> None:
     write(etc / "damd@.service", service.template_unit(PROGRAM))
     write(etc / "damd@us.service.d/own.conf", "[Service]\nExecStart=\nExecStart=/opt/d run -c /srv/them.yaml\n")
@@ -101,3 +108,13 @@ def test_a_command_is_run_with_the_credentials_of_the_service(etc: Path) -> None
         "damd webhooks test gallery --config /etc/damd/damd.yaml"
     )
     assert found.run_with(["gallery", "none"], "damd") is None
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_dropin_that_may_not_be_read_is_named(etc: Path) -> None:
+    write(etc / "damd.service", service.service_unit(PROGRAM))
+    write(etc / "damd.service.d/secrets.conf", "[Service]\nLoadCredential=gallery:/x\n")
+    (etc / "damd.service.d/secrets.conf").chmod(0)
+    found = find("/etc/damd/damd.yaml", etc)
+    assert found is not None
+    assert found.closed == (etc / "damd.service.d/secrets.conf",)

@@ -1,5 +1,6 @@
 """The installed service against the configuration that it starts."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,12 @@ async def test_whoever_asks_of_another_state_than_the_services_is_told(
 async def test_a_user_whom_nobody_has_made_is_told(install: Install) -> None:
     (says,) = await told(config_of(), install(UNIT.replace("User=root", "User=no-such-user")))
     assert says == "The service runs as the user no-such-user, who does not exist"
+
+
+async def test_where_a_dropin_is_closed_nothing_else_is_said(install: Install) -> None:
+    hidden = dataclasses.replace(install(), closed=(Path("/etc/systemd/system/damd.service.d/a.conf"),))
+    (says,) = await told(config_of(state="/srv/state"), hidden)
+    assert "a.conf is closed to this user" in says
 
 
 def test_what_comes_later_is_added_and_an_empty_value_forgets(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,20 +35,23 @@ def check(
 
     settings = load(config, state)
     logs.configure("error", settings.logging.format)
-    problems = 0 if static else anyio.run(_check, settings, as_json)
+    problems = 0 if static else anyio.run(_check, settings, config, as_json)
     if problems:
         raise typer.Exit(EXIT_CONFIGURATION)
     if not as_json:
         say("The configuration is good.")
 
 
-async def _check(config: Config, as_json: bool) -> int:
+async def _check(config: Config, path: Path | None, as_json: bool) -> int:
     """Tell every finding as soon as it is there; returns how many are problems."""
-    from damd.checks import CHECKS
+    import anyio.to_thread
+
+    from damd.checks import checks
     from damd.checks.findings import found_by
+    from damd.units.installed import find_service
 
     problems = 0
-    for name, look in CHECKS.items():
+    for name, look in checks(await anyio.to_thread.run_sync(find_service, path)).items():
         for finding in await found_by(name, functools.partial(look, config)):
             problems += finding.health == "problem"
             if as_json:

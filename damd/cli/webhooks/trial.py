@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from contextlib import AbstractAsyncContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from damd.cli.application import EXIT_FAILURE, ConfigOption, JsonOption, StateOption, load, print_json, say
 from damd.cli.webhooks.listing import NameArgument, configured, unknown_endpoint
+from damd.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from damd.config import Config
@@ -33,13 +37,13 @@ def send_test(
 
     settings = load(config, state)
     logs.configure("warning", settings.logging.format)
-    if not anyio.run(_test, settings, name, as_json):
+    if not anyio.run(_test, settings, config, name, as_json):
         raise typer.Exit(EXIT_FAILURE)
 
 
-async def _test(config: Config, name: str, as_json: bool) -> bool:
+async def _test(config: Config, path: Path | None, name: str, as_json: bool) -> bool:
     """Whether it took the test message."""
-    import anyio
+    import anyio.to_thread
 
     from damd.subscribers import SUBSCRIBERS
     from damd.subscribers.base import TrialEvent
@@ -47,6 +51,7 @@ async def _test(config: Config, name: str, as_json: bool) -> bool:
     settings = configured(config)
     if name not in settings:
         raise unknown_endpoint(name, settings, " in the configuration")
+    await anyio.to_thread.run_sync(_need_credentials, settings[name], path)
     make: Any = SUBSCRIBERS[config.endpoints[name].kind]  # each kind takes its own settings
     subscriber: Subscriber = make(settings[name])
     event = TrialEvent()
@@ -61,6 +66,29 @@ async def _test(config: Config, name: str, as_json: bool) -> bool:
     else:
         say("\n".join(_refusal(name, error)))
     return error is None
+
+
+def _need_credentials(settings: object, path: Path | None) -> None:
+    """Only a service is given credentials, and so is what systemd-run starts in its stead.
+
+    Raises:
+        ConfigurationError: There are none here; it says how to run the command.
+    """
+    from damd.subscribers.webhook import WebhookSettings
+    from damd.units.installed import credentials_of, find_service
+
+    if not isinstance(settings, WebhookSettings) or os.environ.get("CREDENTIALS_DIRECTORY"):
+        return
+    if not (names := credentials_of(settings)):
+        return
+    service = find_service(path)
+    run = service.run_with(names, "damd", "webhooks", "test", settings.name) if service else None
+    if run is None:
+        given = " ".join(f"-p LoadCredential={name}:/path/to/{name}" for name in names)
+        config = f" --config {shlex.quote(os.path.abspath(path))}" if path else ""  # noqa: PTH100 - as it is spelt
+        run = f"systemd-run --pipe --wait --quiet {given} damd webhooks test {settings.name}{config}"
+    what = "the credential " + " and ".join(names)
+    raise ConfigurationError([f"{settings.name} is signed with {what}, which only systemd hands over: {run}"])
 
 
 async def _offer(subscriber: Subscriber, event: TrialEvent) -> DeliveryError | None:

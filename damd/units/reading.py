@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections import defaultdict
@@ -15,12 +16,14 @@ _COLON = "\0"
 """Stands for a colon that does not separate; no path holds one."""
 
 
-def read_unit(files: Sequence[Path]) -> Unit:
+def read_unit(files: Sequence[Path], specifiers: Mapping[str, str] | None = None) -> Unit:
     """What the unit and its drop-ins say together, in the order in which systemd reads them; blocking.
 
     Args:
         files: Those that exist; an empty assignment forgets what came before it.
+        specifiers: What stands for ``%i`` and its kin, by their letters; others are left as they are.
     """
+    known = {"%": "%", **(specifiers or {})}
     values: dict[tuple[str, str], list[str]] = defaultdict(list)
     for file in files:
         section = ""
@@ -30,7 +33,8 @@ def read_unit(files: Sequence[Path]) -> Unit:
                 continue
             key, _, value = line.partition("=")
             place = section, key.strip()
-            values[place] = [*values[place], value.strip()] if value.strip() else []
+            value = re.sub("%(.)", lambda found: known.get(found[1], found[0]), value.strip())
+            values[place] = [*values[place], value] if value else []
     return values
 
 
@@ -40,14 +44,36 @@ def paths_in(unit: Unit, section: str, *keys: str) -> list[Path]:
         Path(_seen(word.lstrip("-+")) if key.startswith("Bind") else word.lstrip("-+").replace(_COLON, ":"))
         for key in keys
         for value in unit.get((section, key), ())
-        for word in _words(value)
+        for word in words_of(value)
     ]
 
 
 def last_of(unit: Unit, key: str, default: str) -> str:
     """The value of a key of the service that has one value."""
     values = unit.get(("Service", key), ())
-    return values[-1].lower() if values else default
+    return values[-1] if values else default
+
+
+def option_of(command: str, *names: str) -> str | None:
+    """What a command line gives to an option, such as ``--config``; None where it does not name it."""
+    words = [_unescaped(word) for word in words_of(command)]
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word in names:
+            return following
+        name, separator, value = word.partition("=")
+        if separator and name in names:
+            return value
+    return None
+
+
+def _unescaped(word: str) -> str:
+    """The dollar signs and bytes that `damd.units.writing` writes."""
+    parts = re.split(r"\\x([0-9a-f]{2})", word.replace("$$", "$"))
+    text, codes = parts[::2], parts[1::2]
+    written = [os.fsencode(text[0])]
+    for code, after in zip(codes, text[1:], strict=True):
+        written += [bytes([int(code, 16)]), os.fsencode(after)]
+    return os.fsdecode(b"".join(written))
 
 
 def _lines(file: Path) -> Iterator[str]:
@@ -60,9 +86,9 @@ def _lines(file: Path) -> Iterator[str]:
     yield from (line.strip() for line in kept.replace("\\\n", " ").splitlines() if line.strip())
 
 
-def _words(value: str) -> list[str]:
-    """Without quotes, escapes and the per cent signs of specifiers; an escaped colon is still told from a plain one."""
-    value = value.replace("\\:", _COLON).replace("%%", "%")
+def words_of(value: str) -> list[str]:
+    """Without quotes and escapes; an escaped colon is still told from a plain one."""
+    value = value.replace("\\:", _COLON)
     try:
         return shlex.split(value)
     except ValueError:  # a quote that does not end
