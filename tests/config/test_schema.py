@@ -169,7 +169,7 @@ def test_a_class_has_the_words_of_those_that_it_extends_unless_it_has_its_own() 
         concurrency: int = 1
         """Its own."""
 
-    assert docstrings(Derived) == docstrings(DurableSettings) | {"concurrency": "Its own."}
+    assert docstrings(Derived) == {**docstrings(DurableSettings), "concurrency": "Its own."}
 
 
 def test_a_class_whose_source_is_nowhere_has_none() -> None:
