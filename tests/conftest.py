@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bench import Bench, open_bench
+from hypothesis import HealthCheck, settings
 
 import damd.media  # noqa: F401 - its tables belong to the schema
 from damd.assembly import open_world, register_systems
@@ -29,6 +30,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # Some hundred processes of damd are started: where Python may not keep what it compiles, each would compile all of it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# The same examples each time; and a machine that is busy is no fault of what is tested.
+settings.register_profile(
+    "suite", max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("suite")
 
 OpenWorld = Callable[..., Awaitable[World]]
 

@@ -190,7 +190,7 @@ def inverted(relation: Relation) -> Relation:
     return other, both[kind], one
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(files=FILES, order=st.randoms(use_true_random=False))
 def test_every_relation_goes_both_ways_to_another_whatever_the_order(files: list[File], order: object) -> None:
     found = pairs(files)
@@ -204,7 +204,7 @@ def test_every_relation_goes_both_ways_to_another_whatever_the_order(files: list
     assert pairs(shuffled) == found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(files=FILES)
 def test_each_of_two_that_belong_together_by_name_looks_for_the_other(files: list[File]) -> None:
     """The other, or else a sidecar finds by its name what it names."""
