@@ -300,7 +300,7 @@ async def test_memory_is_flat_whatever_is_dropped_in(tmp_path: Path) -> None:
         async with running(ingester, capacity=100) as intake:
             with anyio.fail_after(60):
                 for number in range(20_000):
-                    path = real[number // 200] if number % 200 == 0 else b"/nowhere/%d" % number
+                    path = real[number // 100] if number % 100 == 0 else b"/nowhere/%d" % number
                     await intake.offer(path, root="a", settle_s=0)
                     most = max(most, intake.lanes.waiting + intake.lanes.in_work)
                     if number == 8_000:
