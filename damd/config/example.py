@@ -27,8 +27,8 @@ The configuration of damd. Every key is here with its default; keys that have no
 system, are commented out. Nothing is required: `damd run --watch DIR` needs no file at all.
 
 Paths are best written in full, with ~, or with variables as ${NAME} or ${NAME:-default}, so that a $ itself is $$; a \
-relative one counts from the folder in which damd is started. Durations are written 500ms, 60s, 15m, 1h30m, 7d; sizes 512MiB, 2GB; large \
-numbers 500M. `damd config check` tells every mistake with its line.
+relative one counts from the folder in which damd is started. Durations are written 500ms, 60s, 15m, 1h30m, 7d; sizes \
+512MiB, 2GB; large numbers 500M. `damd config check` tells every mistake with its line.
 
 Any key can be set from outside, too: DAMD__THUMBNAILS__QUALITY=70 in the environment replaces what is said here.
 """
