@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 def load_to_ask(config: Path | None, state: Path | None) -> Config:
-    """The configuration of a command that only the daemon answers.
+    """The configuration of a command that the daemon answers.
 
     A file that is wrong must not keep anybody from the daemon that runs, least of all from asking why it was refused:
-    with --state it is not read, and otherwise what it says of the state folder is enough, if a daemon is there.
+    what --state, or the file, says of the state folder is enough, if a daemon is there.
 
     Raises:
         ConfigurationError: It is wrong, and no daemon is where it says.
     """
     try:
-        return load(config if state is None else None, state)
+        return load(config, state)
     except ConfigurationError:
         from damd import control
         from damd.config import Config, state_as_written
 
-        folder = state_as_written(config)
+        folder = state or state_as_written(config)
         if not control.is_served(folder):
             raise
         return Config(state=folder)

@@ -23,7 +23,7 @@ from typer.completion import get_completion_inspect_parameters
 
 get_completion_inspect_parameters()  # of two options that damd has not; on the way typer learns to answer shells
 
-_ASK = "_DAMD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS"
+_ASK = "COLUMNS=9999 _DAMD_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS"
 
 
 class Shell(StrEnum):

@@ -139,7 +139,8 @@ class Daemon:
 
     async def _run_until(self, stop: anyio.Event) -> None:
         config, path = self._standing.config, self._standing.path
-        known = {"config": str(path) if path is not None else None, "state": str(config.state)}
+        known = {"config": str(path)} if path is not None else {}
+        known["state"] = str(config.state)
         _log.info("started", version=__version__, **known, roots=list(config.roots), pid=os.getpid())
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._relay.run)

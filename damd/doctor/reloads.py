@@ -19,6 +19,6 @@ async def look_at_reloads(config: Config, answer: Mapping[str, Any]) -> list[Fin
         says = f"It refused the configuration at {reload['at']}, and goes on with the former one: {why}"
         return [Finding(check=check, health=Health.WARNING, says=says, advice="correct the file, then damd reload")]
     if reload["restart"]:
-        says = f"Since {reload['at']} it waits for a restart, for the sake of {', '.join(reload['restart'])}"
-        return [Finding(check=check, health=Health.WARNING, says=says, advice="restart it: systemctl restart damd")]
+        says = f"It waits for a restart, for the sake of {', '.join(reload['restart'])}"
+        return [Finding(check=check, health=Health.WARNING, says=says, advice="restart the daemon")]
     return [Finding(check=check, says=f"The last one, at {reload['at']}, was taken")]

@@ -89,7 +89,7 @@ def test_everything_that_there_is_to_say_is_told() -> None:
         "12 waiting (the oldest for 1m), 2 in work, 3 to be tried again later",
         "    14 s        /home/anna/Pictures/inbox/b.mov",
         "     1 s  read  /home/anna/Pictures/inbox/a.jpg",
-        "in the last minute: 3.2 files/s, 14.1 MB/s",
+        "in the last minute: 194 files, 846.0 MB (3.2 files/s, 14.1 MB/s)",
         "since start: 1204 imported",
         "catalogue: assets 1200, failures 2, deliveries parked 7",
         "2 files failed: see damd failures list",
@@ -106,7 +106,7 @@ def test_a_reload_that_was_refused_is_told_with_its_problems() -> None:
 
 def test_a_reload_that_needs_a_restart_says_for_what() -> None:
     assert told(reload=reload(restart=["http", "ingest"]))[1] == (
-        "RESTART NEEDED since 2026-05-04 10:10:42 UTC, for what was changed in: http, ingest"
+        "RESTART NEEDED, said the reload at 2026-05-04 10:10:42 UTC, for: http, ingest"
     )
     assert told(reload=reload(changed=["watch"])) == told()
 

@@ -238,7 +238,7 @@ def test_a_daemon_reloads_or_says_why_not(running: Running) -> None:
         "Reloaded; changed: logging.",
         "What is new in these needs a restart of the daemon: thumbnails.",
     ]
-    assert "RESTART NEEDED since 2" in running.damd("status").out
+    assert "RESTART NEEDED, said the reload at 2" in running.damd("status").out
     (running.folder / "damd.yaml").write_text("wach: 3\n")
     told = running.damd("reload")
     assert (told.code, told.out) == (78, "")

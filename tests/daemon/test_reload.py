@@ -137,7 +137,7 @@ def test_what_is_wrong_is_refused_and_the_old_configuration_stays(place: Place, 
         assert told["changed"] == []
     assert place.ask("status")["reload"] == told
     metrics = run_damd("status", "--metrics", "--config", place.folder / "none.yaml", "--state", place.state)
-    assert metrics.code == 78
+    assert "damd_config_last_reload_successful 0.0" in metrics.out, "the state folder is enough to ask"
     assert "damd_config_last_reload_successful 0.0" in place.ask("metrics")["text"]
     daemon.wait_for_import(make_png(place.inbox / "a.png"))
     place.config.unlink()

@@ -95,7 +95,7 @@ async def test_a_reload_that_was_refused_or_asks_for_a_restart_is_told() -> None
     assert refused.health == "warning"
     assert refused.says.endswith("goes on with the former one: damd.yaml:1:2: watch: no")
     (waits,) = await look_at_reloads(Config(), reload(restart=["ingest", "catalogue"]))
-    assert waits.says == "Since then it waits for a restart, for the sake of ingest, catalogue"
+    assert waits.says == "It waits for a restart, for the sake of ingest, catalogue"
 
 
 async def test_roots_that_the_daemon_and_the_configuration_do_not_share_are_told(tmp_path: Path) -> None:

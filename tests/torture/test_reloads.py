@@ -60,7 +60,8 @@ def test_a_storm_of_reloads_while_files_arrive(ordeal: Ordeal) -> None:
     ordeal.await_equality()
 
     def told() -> list[str]:
-        return [event["data"]["path"] for event in map(json.loads, filter(None, heard.read_text().splitlines()))]
+        lines = heard.read_text().splitlines() if heard.exists() else []
+        return [event["data"]["path"] for event in map(json.loads, filter(None, lines))]
 
     until(lambda: len(set(told())) == files, "every file is told of", 120)
     ordeal.figures |= {

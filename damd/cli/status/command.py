@@ -13,7 +13,6 @@ from damd.cli.application import (
     JsonOption,
     StateOption,
     console,
-    load,
     note_missing_state,
     print_json,
     printable,
@@ -54,7 +53,7 @@ def status(
 
     if watch and metrics:
         raise typer.BadParameter("it goes with no other way of showing", param_hint="--metrics")
-    settings = load_to_ask(config, state) if state is None else load(config, state)
+    settings = load_to_ask(config, state)
     show = _metrics if metrics else _watch if watch else _status
     anyio.run(show, settings, as_json)
 

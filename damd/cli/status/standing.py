@@ -14,6 +14,8 @@ from damd.cli.words import count_of_events, count_of_files, how_large, how_long,
 
 Answer = Mapping[str, Any]
 
+_A_MINUTE_S = 60
+
 
 class Line(NamedTuple):
     """A line of words."""
@@ -59,7 +61,7 @@ def _reload_lines(reload: Answer | None) -> Iterator[Line]:
             yield Line(problem, 2, "red")
     if reload["restart"]:
         yield Line(
-            f"RESTART NEEDED since {when(reload['at'])}, for what was changed in: {', '.join(reload['restart'])}",
+            f"RESTART NEEDED, said the reload at {when(reload['at'])}, for: {', '.join(reload['restart'])}",
             style="bold yellow",
         )
 
@@ -126,8 +128,16 @@ def work_lines(answer: Answer) -> Iterator[Line]:
     for file in files:
         yield Line(f"{how_long(file['since_s']):>6}  {file['stage'] or '':<{stage_width}}  {file['path']}", 2)
     if any((rates := answer.get("rates", {})).values()):
-        yield Line(f"in the last minute: {rates['files_per_s']:.1f} files/s, {how_large(rates['bytes_per_s'])}/s")
-    if answer["since_start"]:
+        count = round(_A_MINUTE_S * rates["files_per_s"])
+        each_s = (
+            f" ({rates['files_per_s']:.1f} files/s, {how_large(rates['bytes_per_s'])}/s)"
+            if count >= _A_MINUTE_S
+            else ""
+        )
+        yield Line(
+            f"in the last minute: {count_of_files(count)}, {how_large(_A_MINUTE_S * rates['bytes_per_s'])}{each_s}"
+        )
+    if answer["since_start"] and len(answer["roots"]) != 1:
         yield Line(f"since start: {_counts(answer['since_start'])}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, printable, say
+from damd.cli.asking import ask_status
 from damd.cli.completion import endpoint_names
 from damd.cli.status.standing import trouble_of
 from damd.cli.words import count_of_events, when
@@ -54,8 +55,17 @@ async def _list(config: Config, as_json: bool) -> None:
 
 async def describe(config: Config) -> list[dict[str, Any]]:
     """What there is to say of each endpoint, in the order of their names."""
-    states, settings = await _states(config), configured(config)
-    return [described(name, settings.get(name), states.get(name)) for name in sorted(states | settings)]
+    states, settings, served = await _states(config), configured(config), await served_now(config)
+    return [
+        described(name, settings.get(name), states.get(name), is_served=name in served)
+        for name in sorted(states | settings)
+    ]
+
+
+async def served_now(config: Config) -> set[str]:
+    """The endpoints that the running daemon serves: it may have a configuration that this command was not given."""
+    daemon = await ask_status(config)
+    return {each["name"] for each in (daemon or {}).get("endpoints", [])}
 
 
 async def _states(config: Config) -> dict[str, dict[str, Any]]:
@@ -75,7 +85,9 @@ def configured(config: Config) -> dict[str, Any]:
     return {name: settings for name, settings in named if name in config.endpoints}
 
 
-def described(name: str, settings: Settings | None, state: dict[str, Any] | None) -> dict[str, Any]:
+def described(
+    name: str, settings: Settings | None, state: dict[str, Any] | None, *, is_served: bool = False
+) -> dict[str, Any]:
     """An endpoint as the configuration and the catalogue know it together.
 
     Beside the catalogue's words for its ``state`` there is ``new``, for one of which the catalogue has not been told,
@@ -87,10 +99,10 @@ def described(name: str, settings: Settings | None, state: dict[str, Any] | None
         "kind": getattr(settings, "kind", None),
         "target": getattr(settings, "target", None),
         "events": None if events is None else list(events),
-        "configured": settings is not None,
+        "configured": settings is not None or is_served,
     }
     from_catalogue = dict.fromkeys(_OF_CATALOGUE) | {"state": "new", "owed": 0} | (state or {})
-    if settings is None and from_catalogue["state"] != "disabled":
+    if settings is None and not is_served and from_catalogue["state"] != "disabled":
         from_catalogue["state"] = "removed"
     elif settings is not None and from_catalogue["state"] == "removed":
         from_catalogue["state"] = "new"

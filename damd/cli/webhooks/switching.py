@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from damd.cli.application import ConfigOption, JsonOption, StateOption, load, open_existing, print_json, say
-from damd.cli.asking import ask_status
-from damd.cli.webhooks.listing import NameArgument, configured, describe, described, unknown_endpoint
+from damd.cli.webhooks.listing import NameArgument, configured, describe, described, served_now, unknown_endpoint
 from damd.cli.words import count_of_events, when
 
 if TYPE_CHECKING:
@@ -102,7 +101,8 @@ async def _switch(config: Config, name: str, change: Callable[[Session, datetime
         is_changed = await catalogue.write(lambda session: change(session, at))
         states = {state["name"]: state for state in await catalogue.read(endpoint_states)}
         oldest = await catalogue.read(lambda session: oldest_owed_at(session, name))
-    return _Switched(is_changed, described(name, configured(config).get(name), states.get(name)), oldest)
+    settings, served = configured(config).get(name), await served_now(config)
+    return _Switched(is_changed, described(name, settings, states.get(name), is_served=name in served), oldest)
 
 
 def _what_waits(config: Config, switched: _Switched) -> str:
@@ -127,8 +127,5 @@ async def _what_is_offered(config: Config, endpoint: dict[str, Any]) -> str:
     if not endpoint["owed"]:
         return "It is owed nothing."
     owed = f"It is owed {count_of_events(endpoint['owed'])}"
-    daemon = await ask_status(config)
-    served = {each["name"] for each in (daemon or {}).get("endpoints", [])}
-    return (
-        f"{owed}: {'the daemon' if endpoint['name'] in served else 'the next `damd run`'} offers what is due at once."
-    )
+    who = "the daemon" if endpoint["name"] in await served_now(config) else "the next `damd run`"
+    return f"{owed}: {who} offers what is due at once."
