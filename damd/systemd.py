@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from typing import TextIO
 
 _SEND_TIMEOUT_S = 1.0
 _STATUS_LENGTH = 500
@@ -64,6 +65,18 @@ def extend_timeout(seconds: float) -> bool:
 def stopping() -> bool:
     """The drain has begun."""
     return notify("STOPPING=1")
+
+
+def is_journal(stream: TextIO) -> bool:
+    """Whether the stream is the one that systemd connected to the journal (systemd.exec(5), ``$JOURNAL_STREAM``).
+
+    There a line may be led by its priority (sd-daemon(3)).
+    """
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def watchdog_interval_s() -> float | None:

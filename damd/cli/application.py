@@ -19,6 +19,7 @@ import typer
 
 from damd import __version__
 from damd.errors import ConfigurationError, DaemonUnreachableError, DamdError, UnknownNameError
+from damd.systemd import is_journal
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,16 +177,7 @@ def say(words: str) -> None:
 
 def complain(words: str) -> None:
     """The same, of what is wrong; in the journal of systemd as errors, which ``journalctl -p err`` finds."""
-    say("\n".join(f"<3>{line}" for line in words.split("\n")) if _is_journal() else words)
-
-
-def _is_journal() -> bool:
-    """Whether standard error is what systemd connected to the journal (systemd.exec(5), ``$JOURNAL_STREAM``)."""
-    try:
-        status = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    say("\n".join(f"<3>{line}" for line in words.split("\n")) if is_journal(sys.stderr) else words)
 
 
 def printable(text: str) -> str:

@@ -180,8 +180,7 @@ class Answers:
 
     async def _pause(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """Begin no further file."""
-        self._intake.pause()
-        return {"paused_since": self._standing.facts()["paused_since"]}
+        return {"paused_since": self._intake.pause().isoformat()}
 
     async def _resume(self, _request: Mapping[str, Any]) -> dict[str, Any]:
         """Go on."""

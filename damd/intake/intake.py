@@ -157,10 +157,11 @@ class Intake:
         """Wait until every path of a root that is queued now has come to its end, however long that takes."""
         await self.lanes.of(root).until_ended(drop_restless=False)
 
-    def pause(self) -> None:
-        """Start no command until `resume`; what is in work goes on, and what is sighted waits."""
+    def pause(self) -> datetime:
+        """Start no command until `resume`; what is in work goes on, and what is sighted waits. Returns since when."""
         self.paused_since = self.paused_since or datetime.now(UTC)
         self._paused.set()
+        return self.paused_since
 
     async def until_paused(self) -> None:
         """Wait until it is paused; at once, if it is."""

@@ -7,7 +7,6 @@ systemd each line is led by its priority (sd-daemon(3)), so that ``journalctl -p
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from damd.logs.rendering import console_processors, json_processors
 from damd.logs.repeated import Repetitions
 from damd.logs.uncaught import tell_of_the_uncaught
+from damd.systemd import is_journal
 
 _CHATTER = ("alembic", "httpcore", "uvicorn.access")
 """What these tell at level info is for whoever debugs."""
@@ -64,7 +64,7 @@ def configure(
             processors=[ProcessorFormatter.remove_processors_meta, *rendering],
             foreign_pre_chain=[*shared, ExtraAdder(), _without_uvicorns_colours],
             encoding=_encoding(stream),
-            with_priority=format == "auto" and _is_journal(stream),
+            with_priority=format == "auto" and is_journal(stream),
         )
     )
     _install(handler, threshold)
@@ -154,12 +154,3 @@ def _priority(levelno: int) -> int:
         if levelno >= level:
             return priority
     return 7
-
-
-def _is_journal(stream: TextIO) -> bool:
-    """Whether the stream is the one that systemd connected to the journal (systemd.exec(5), ``$JOURNAL_STREAM``)."""
-    try:
-        status = os.fstat(stream.fileno())
-    except (OSError, ValueError):
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
